@@ -1,0 +1,31 @@
+"""Perturbation analysis for single-cell screens, on any machine PyTorch runs on."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pertorch import ds, pp, tl
+    from pertorch._settings import settings
+    from pertorch.pp import GuideAssignment
+    from pertorch.tl import Distance
+
+__version__ = "0.1.0"
+__all__ = ["Distance", "GuideAssignment", "__version__", "ds", "pp", "settings", "tl"]
+
+_HOME = {"Distance": "pertorch.tl", "GuideAssignment": "pertorch.pp", "settings": "pertorch._settings"}
+_MODULES = ("data", "ds", "metrics", "pp", "stats", "tl")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``import pertorch`` itself loads neither torch nor anndata."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(f"pertorch.{name}")
+    raise AttributeError(f"module 'pertorch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})

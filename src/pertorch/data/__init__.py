@@ -1,0 +1,20 @@
+"""AnnData to tensors and back: the nouns Matrix, Groups, Pairs, and the frames that results become."""
+
+from pertorch.data._cells import Cells
+from pertorch.data._frames import onesided_frame, pairwise_frame
+from pertorch.data._groups import Groups
+from pertorch.data._matrix import Matrix, open_matrix
+from pertorch.data._names import nearest, obs_column
+from pertorch.data._pairs import Pairs
+
+__all__ = [
+    "Cells",
+    "Groups",
+    "Matrix",
+    "Pairs",
+    "nearest",
+    "obs_column",
+    "onesided_frame",
+    "open_matrix",
+    "pairwise_frame",
+]

@@ -1,0 +1,44 @@
+"""Results as the frames that users see: layout and names are decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pertorch.data._groups import Groups
+from pertorch.data._pairs import Pairs
+
+
+def pairwise_frame(
+    groups: Groups, pairs: Pairs, values: NDArray[np.float64], name: str, *, symmetric: bool
+) -> pd.DataFrame:
+    """Square table, row = X, column = Y, zero diagonal, with ``.name`` set as pertpy does."""
+    table = np.zeros((len(groups.names),) * 2)
+    left, right = pairs.left.numpy(), pairs.right.numpy()
+    table[left, right] = values
+    if symmetric:
+        table[right, left] = values
+    axis = labels(groups.names, groups.column)
+    frame = pd.DataFrame(table, index=axis, columns=axis)
+    object.__setattr__(frame, "name", name)  # an attribute, not a column: what `frame.name = …` would warn about
+    return frame
+
+
+def onesided_frame(
+    groups: Groups, targets: Sequence[int], references: Sequence[Any], values: NDArray[np.float64], *, single: bool
+) -> pd.Series | pd.DataFrame:
+    """Series named after the one reference, or a table with a column per reference."""
+    index = labels([groups.names[t] for t in targets], groups.column)
+    table = values.reshape(len(index), len(references))
+    if single:
+        return pd.Series(table[:, 0], index=index, name=references[0])
+    return pd.DataFrame(table, index=index, columns=labels(references, "selected_group"))
+
+
+def labels(names: Sequence[Any], axis: str) -> pd.Index:
+    """An index of group names, tuples kept whole."""
+    return pd.Index(list(names), name=axis, tupleize_cols=False)

@@ -1,0 +1,221 @@
+"""Cells × features, wherever it lives. Every storage kind is told apart here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from pertorch.data._names import nearest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+DEFAULT_EMBEDDING = ("X_pca", "pca")
+SLAB_BYTES = 256 * 2**20
+
+
+@final
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of finite numbers, read by rows.
+
+    Attributes
+    ----------
+    shape
+        Cells × features.
+    name
+        Where it came from, for messages: ``obsm['X_pca']``, ``X``, ``layers['counts']``.
+    dtype
+        What it is computed in: float64 for float64 and for integers too large for float32, else float32.
+    """
+
+    shape: tuple[int, int]
+    name: str
+    dtype: torch.dtype
+    _values: Any  # ndarray, csr_array in canonical form, torch.Tensor, or a backed h5py.Dataset
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is stored as CSR."""
+        return sp.issparse(self._values)
+
+    def rows(self, index: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+        """These rows as a dense tensor of `dtype` on `device`, in the order asked for.
+
+        Raises
+        ------
+        ValueError
+            If one of them holds NaN or infinity.
+        """
+        values = self._values
+        if isinstance(values, torch.Tensor):
+            out = values.to(device)[torch.from_numpy(index).to(values.device if device.type == "cpu" else device)]
+        elif isinstance(values, np.ndarray) and device.type != "cpu":
+            # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
+            out = torch.from_numpy(values).to(device)[torch.from_numpy(index).to(device)]
+        else:
+            out = torch.from_numpy(np.ascontiguousarray(self._take(index))).to(device)
+        out = out.to(self.dtype)
+        if not bool(torch.isfinite(out).all()):
+            raise ValueError(self._not_finite(index, out))
+        return out
+
+    @classmethod
+    def stack(cls, first: Matrix, second: Matrix) -> Matrix:
+        """The rows of one after those of the other, read into memory."""
+        cpu = torch.device("cpu")
+        parts = [m.rows(np.arange(m.shape[0]), cpu) for m in (first, second)]
+        dtype = torch.promote_types(first.dtype, second.dtype)
+        values = torch.cat([part.to(dtype) for part in parts])
+        return cls((len(values), first.shape[1]), f"{first.name} and {second.name}", dtype, values)
+
+    def counts(self) -> sp.csr_array:
+        """The whole matrix as CSR: canonical, no explicit zeros, dtype as stored."""
+        values = self._values
+        if isinstance(values, torch.Tensor):
+            values = values.cpu().numpy()
+        counts = sp.csr_array(values if sp.issparse(values) else np.asarray(values[:]))
+        if counts.nnz and not np.all(counts.data):
+            counts = counts.copy()
+            counts.eliminate_zeros()
+        return counts
+
+    def _take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        values = self._values
+        if sp.issparse(values):
+            return values[index].toarray()
+        if isinstance(values, np.ndarray):
+            return values[index]
+        # A file gives rows fast only in its own order: read slabs, keep what is wanted, put it where it belongs.
+        out = np.empty((len(index), self.shape[1]), dtype=values.dtype)
+        place = np.full(self.shape[0], -1)
+        place[index] = np.arange(len(index))
+        step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
+        for start in range(0, self.shape[0], step):
+            at = place[start : start + step]
+            out[at[at >= 0]] = values[start : start + step][at >= 0]
+        return out
+
+    def _not_finite(self, index: NDArray[np.int64], rows: torch.Tensor) -> str:
+        bad = torch.nonzero(~torch.isfinite(rows).all(1))[:, 0]
+        return (
+            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[int(bad[0])])}: "
+            "remove those cells or impute the values."
+        )
+
+
+def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | None = None) -> Matrix:
+    """Open the matrix that a call is about.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, in memory, a view, or backed.
+    layer_key
+        A key of ``adata.layers``, or ``"X"`` for ``adata.X``.
+    obsm_key
+        A key of ``adata.obsm``. Default where neither is given: ``"X_pca"``, or ``"pca"`` where only that exists.
+
+    Raises
+    ------
+    KeyError
+        If the key does not exist.
+    ValueError
+        If both keys are given, or the values are not numbers.
+    """
+    if layer_key is not None and obsm_key is not None:
+        raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
+    if layer_key is not None:
+        if layer_key == "X" and "X" not in adata.layers:
+            return as_matrix(adata.X, "X")
+        return as_matrix(_lookup(adata.layers, layer_key, "layers", ["X"]), f"layers[{layer_key!r}]")
+    if obsm_key is None:
+        obsm_key = next((key for key in DEFAULT_EMBEDDING if key in adata.obsm), "X_pca")
+    return as_matrix(_lookup(adata.obsm, obsm_key, "obsm", []), f"obsm[{obsm_key!r}]")
+
+
+def _lookup(mapping: Any, key: str, attribute: str, also: list[str]) -> Any:
+    if key not in mapping:
+        hint = " Compute it, for instance with scanpy.pp.pca(adata)." if key == "X_pca" else ""
+        raise KeyError(f"{attribute} key {key!r} not found: {nearest(key, [*mapping.keys(), *also])}{hint}")
+    return mapping[key]
+
+
+def as_matrix(values: Any, name: str) -> Matrix:
+    """Any two-dimensional array as a Matrix: see :func:`open_matrix`."""
+    if values is None:
+        raise ValueError(f"{name} is empty: this AnnData holds no such matrix.")
+    for accepts, convert in _STORAGE:
+        if accepts(values):
+            values = convert(values)
+            break
+    else:
+        raise TypeError(
+            f"{name} is a {type(values).__name__}: pass a numpy, scipy.sparse, pandas, torch or CuPy array."
+        )
+    if len(values.shape) != 2:
+        raise ValueError(f"{name} has {len(values.shape)} dimension(s): pass cells × features.")
+    return Matrix((int(values.shape[0]), int(values.shape[1])), name, _compute_dtype(values, name), values)
+
+
+def _sparse(values: Any) -> sp.csr_array:
+    out = sp.csr_array(values)
+    if not out.has_canonical_format:
+        out = out.copy() if out.data is getattr(values, "data", None) else out
+        out.sum_duplicates()  # sorts too
+    return out
+
+
+def _cupy(values: Any) -> Any:
+    if hasattr(values, "get") and hasattr(values, "nnz"):
+        return _sparse(values.get())
+    return torch.utils.dlpack.from_dlpack(values)
+
+
+def _dense(values: Any) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype == bool or not array.dtype.isnative:
+        array = array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="))
+    # torch takes neither negative strides nor read-only memory without a warning; a copy is cheap beside the work
+    return array if array.flags.c_contiguous and array.flags.writeable else np.array(array, order="C")
+
+
+def _module(values: Any) -> str:
+    return type(values).__module__.partition(".")[0]
+
+
+# Storage kinds: how to know one, and how to turn it into something that `Matrix` reads. First match wins.
+_STORAGE: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
+    (sp.issparse, _sparse),
+    (lambda v: isinstance(v, torch.Tensor), lambda v: v.detach()),
+    (lambda v: isinstance(v, pd.DataFrame), lambda v: _dense(v.to_numpy())),
+    (lambda v: isinstance(v, np.ndarray), _dense),
+    (lambda v: _module(v) in ("cupy", "cupyx"), _cupy),
+    (lambda v: hasattr(v, "to_memory"), lambda v: _sparse(v.to_memory())),  # anndata's backed sparse matrices
+    (lambda v: _module(v) == "h5py", lambda v: v),
+    (lambda v: isinstance(v, list | tuple), lambda v: _dense(v)),
+)
+
+
+def _compute_dtype(values: Any, name: str) -> torch.dtype:
+    dtype = values.dtype if isinstance(values.dtype, torch.dtype) else np.dtype(values.dtype)
+    if dtype in (torch.float64, np.dtype(np.float64)):
+        return torch.float64
+    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
+    if floating:
+        return torch.float32
+    kind = "i" if isinstance(dtype, torch.dtype) else dtype.kind
+    if kind not in "iub":
+        raise ValueError(f"{name} holds {dtype}, not numbers: convert it to float32 first.")
+    if dtype.itemsize <= 2:
+        return torch.float32
+    stored = values.data if sp.issparse(values) else values[:]
+    largest = max(abs(int(stored.max())), abs(int(stored.min()))) if stored.size else 0
+    return torch.float32 if largest <= 2**24 else torch.float64  # beyond, float32 would round

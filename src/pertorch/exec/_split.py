@@ -1,0 +1,40 @@
+"""One thread a device, work split by cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def map_devices(
+    devices: Sequence[torch.device], cost: torch.Tensor, work: Callable[[torch.device, slice], T]
+) -> list[T]:
+    """Cut items of known `cost` into one contiguous run per device and do ``work(device, run)`` on each.
+
+    Parameters
+    ----------
+    devices
+        Where to work.
+    cost
+        Cost of each item, shape ``(n,)``, any unit, on the CPU.
+    work
+        Called with a device and the slice of items that it gets.
+
+    Returns
+    -------
+    What `work` returned, in the order of the items: concatenated, it is what one device would have given.
+    """
+    if len(devices) == 1:
+        return [work(devices[0], slice(0, len(cost)))]
+    total = torch.cumsum(cost.double(), 0)
+    shares = torch.arange(1, len(devices), dtype=torch.float64) * (float(total[-1]) / len(devices) if len(total) else 0)
+    cuts = [0, *torch.searchsorted(total, shares).tolist(), len(cost)]
+    runs = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+    with ThreadPoolExecutor(len(devices)) as pool:
+        return list(pool.map(work, devices, runs))

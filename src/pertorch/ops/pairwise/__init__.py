@@ -1,0 +1,59 @@
+"""Pairwise reductions in block form: ``S[p, r] = Σ_i Σ_j w[i, r] κ(x_i, x_j) w[j, r]`` over pairs of groups.
+
+The n × m matrix of κ never exists: a tile of it is made, reduced and forgotten. The README beside this file derives
+the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from pertorch.ops.pairwise import _torch
+from pertorch.ops.pairwise._kernels import KERNELS, Kernel
+from pertorch.ops.pairwise._schedule import block_cost
+
+__all__ = ["KERNELS", "Kernel", "block_cost", "block_sums"]
+
+
+def block_sums(
+    points: Tensor,
+    offsets: Tensor,
+    left: Tensor,
+    right: Tensor,
+    *,
+    kernel: Kernel = "euclidean",
+    weights: Tensor | None = None,
+    tick: Callable[[int], object] = lambda _: None,
+) -> Tensor:
+    """Sum κ over all ordered pairs of cells of each pair of groups.
+
+    Parameters
+    ----------
+    points
+        Shape ``(n, d)``, float32 or float64, sorted by group, on the device that computes.
+    offsets
+        Shape ``(k + 1,)``, int64 on the CPU: group ``g`` is ``points[offsets[g]:offsets[g + 1]]``.
+    left, right
+        Shape ``(p,)``, int64 on the CPU: the groups of each pair, ``left <= right``, no pair twice.
+        ``left == right`` sums over all ordered pairs within the group, where κ of a cell with itself is exactly 0.
+    kernel
+        κ: ``"euclidean"`` or ``"sqeuclidean"``.
+    weights
+        Shape ``(n, r)``: one column per replicate, small non-negative integers held as float32; ``None`` is one
+        replicate in which each cell counts once.
+    tick
+        Called with the number of pairs of cells done, as they are done.
+
+    Returns
+    -------
+    Shape ``(p, r)``, float64, on the CPU. The same bits on every run, with any number of threads, and for a pair
+    whatever other pairs are asked for on the same device.
+    """
+    if points.is_cuda and points.dtype.itemsize == 4 and weights is None:
+        from pertorch.ops.pairwise import _triton
+
+        if _triton.available():
+            return _triton.block_sums(points, offsets, left, right, kernel=kernel, tick=tick)
+    return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)

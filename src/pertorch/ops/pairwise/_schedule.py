@@ -1,0 +1,87 @@
+"""Which tiles to compute for which pairs of groups."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+
+@final
+class Tiles(NamedTuple):
+    """Runs of consecutive rows, each a piece of one large group or several whole small groups.
+
+    Attributes
+    ----------
+    start, stop
+        First row and one past the last, each of shape ``(t,)``.
+    group_start, group_stop
+        First group and one past the last, each of shape ``(t,)``.
+    first, last
+        For each group the first tile that holds rows of it and one past the last, each of shape ``(k,)``.
+    """
+
+    start: Tensor
+    stop: Tensor
+    group_start: Tensor
+    group_stop: Tensor
+    first: Tensor
+    last: Tensor
+
+    def rows(self) -> list[list[int]]:
+        """``[start, stop, group_start, group_stop]`` of each tile."""
+        return torch.stack(self[:4], 1).tolist()
+
+
+def cut_tiles(offsets: Tensor, size: int) -> Tiles:
+    """Cut sorted rows into tiles of at most `size` rows: large groups into even pieces, small ones packed whole.
+
+    Examples
+    --------
+    >>> tiles = cut_tiles(torch.tensor([0, 3, 5, 12]), 5)
+    >>> list(zip(tiles.start.tolist(), tiles.stop.tolist()))
+    [(0, 5), (5, 8), (8, 12)]
+    """
+    cuts = offsets.tolist()
+    n_groups = len(cuts) - 1
+    rows: list[tuple[int, int, int, int]] = []
+    first, last = [0] * n_groups, [0] * n_groups
+    g = 0
+    while g < n_groups:
+        stop = g + 1
+        if cuts[stop] - cuts[g] <= size:
+            while stop < n_groups and cuts[stop + 1] - cuts[g] <= size:
+                stop += 1
+        n = cuts[stop] - cuts[g]
+        pieces = max(1, -(-n // size))
+        edges = [cuts[g] + n * i // pieces for i in range(pieces + 1)]
+        first[g:stop] = [len(rows)] * (stop - g)
+        rows += [(start, end, g, stop) for start, end in itertools.pairwise(edges)]
+        last[g:stop] = [len(rows)] * (stop - g)
+        g = stop
+    columns = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).T
+    start, stop, group_start, group_stop = columns
+    return Tiles(start, stop, group_start, group_stop, torch.tensor(first), torch.tensor(last))
+
+
+def tile_pairs(tiles: Tiles, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of tiles ``(s, t)``, ``s <= t``, without repeats and in order, that cover the pairs of groups."""
+    rows, columns = tiles.last[left] - tiles.first[left], tiles.last[right] - tiles.first[right]
+    pair = torch.repeat_interleave(torch.arange(len(left)), rows * columns)
+    within = torch.arange(len(pair)) - torch.repeat_interleave(
+        (rows * columns).cumsum(0) - rows * columns, rows * columns
+    )
+    s = tiles.first[left][pair] + torch.div(within, columns[pair], rounding_mode="floor")
+    t = tiles.first[right][pair] + within % columns[pair]
+    n_tiles = len(tiles.start)
+    codes = torch.unique((s * n_tiles + t)[s <= t])
+    return torch.div(codes, n_tiles, rounding_mode="floor"), codes % n_tiles
+
+
+def block_cost(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Pairs of cells in each pair of groups, shape ``(p,)``, int64: half of them within one group, by symmetry."""
+    sizes = offsets.diff()
+    pairs = sizes[left] * sizes[right]
+    return torch.where(left == right, (pairs + sizes[left]) // 2, pairs)

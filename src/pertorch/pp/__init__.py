@@ -1,0 +1,1 @@
+"""Preprocessing: guide assignment."""

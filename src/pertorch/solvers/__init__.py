@@ -1,0 +1,1 @@
+"""Iterative solvers: loops in torch over ops, blind to device and storage."""

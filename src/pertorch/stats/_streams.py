@@ -1,0 +1,30 @@
+"""Random numbers as a function of (seed, key, replicate, draw): the same on every device, in every order."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: 2⁶⁴ divided by the golden ratio
+
+
+def uniform(seed: int, key: Tensor, replicate: Tensor, draw: Tensor) -> Tensor:
+    """Uniform float64 in [0, 1) for each broadcast element of the three int64 tensors.
+
+    Steele, Lea and Flood's SplitMix64 (OOPSLA 2014), seeded by mixing `seed`, `key` and `replicate`. Integer
+    arithmetic wraps alike on CPU and GPU, so the numbers are the same to the bit.
+    """
+    state = _mix(key ^ (seed * 0x2545F4914F6CDD1D % 2**63))
+    state = _mix(state + replicate * _GOLDEN)
+    bits = _mix(state + (draw + 1) * _GOLDEN)
+    return _shift(bits, 11).double() * 2.0**-53
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
+    z = (z ^ _shift(z, 27)) * -7723592293110705685  # 0x94D049BB133111EB
+    return z ^ _shift(z, 31)
+
+
+def _shift(z: Tensor, by: int) -> Tensor:
+    """Logical right shift: torch shifts int64 with its sign."""
+    return (z >> by) & ((1 << (64 - by)) - 1)

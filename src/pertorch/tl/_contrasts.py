@@ -1,0 +1,126 @@
+"""Tables of contrasts: which target against which reference, within which stratum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pertorch.data import Groups, Pairs, nearest, obs_column
+from pertorch.metrics import METRICS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def create(
+    adata: AnnData,
+    groupby: str,
+    selected_group: Any,
+    *,
+    groups: Sequence[Any] | None = None,
+    split_by: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Build a table of contrasts for :meth:`Distance.contrast_distances`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    groupby
+        Column of ``adata.obs`` whose levels are compared.
+    selected_group
+        The reference level, or a list of them: then one row per target and reference.
+    groups
+        Targets to include. ``None`` takes every level that is no reference.
+    split_by
+        Column(s) of ``adata.obs``: contrasts are made within each observed combination of their levels in which both
+        the target and the reference have cells.
+
+    Returns
+    -------
+    One row per contrast: columns `groupby`, ``"reference"``, then those of `split_by`; sorted by reference, strata,
+    target.
+
+    Raises
+    ------
+    KeyError
+        If a column does not exist.
+    ValueError
+        If a reference or a group has no cells.
+    """
+    known = Groups.from_obs(adata, groupby)
+    several = isinstance(selected_group, Sequence) and not isinstance(selected_group, str)
+    references = list(selected_group) if several else [selected_group]
+    for name in [*references, *(groups or [])]:
+        known.index(name)
+    splits = [split_by] if isinstance(split_by, str) else list(split_by or [])
+    table = pd.DataFrame({column: obs_column(adata, column).to_numpy() for column in [groupby, *splits]})
+    observed = table.dropna().drop_duplicates()
+    wanted = set(known.names if groups is None else groups) - set(references)
+    targets = observed[observed[groupby].isin(wanted)]
+    parts = []
+    for reference in dict.fromkeys(references):
+        strata = observed.loc[observed[groupby] == reference, splits]
+        part = targets.merge(strata, on=splits) if splits else targets
+        parts.append(part.assign(reference=reference))
+    out = pd.concat(parts)[[groupby, "reference", *splits]]
+    return out.sort_values(["reference", *splits, groupby], ignore_index=True)
+
+
+def validate(adata: AnnData, contrasts: pd.DataFrame) -> None:
+    """Check that a table of contrasts fits the data.
+
+    Raises
+    ------
+    ValueError
+        If the table has no ``"reference"`` column or begins with it, or a column or a value of it is not in
+        ``adata.obs``. The message names it and the nearest existing names.
+    """
+    if not isinstance(contrasts, pd.DataFrame):
+        raise ValueError(f"contrasts is a {type(contrasts).__name__}: pass a pandas DataFrame.")
+    if "reference" not in contrasts.columns:
+        raise ValueError("contrasts has no column 'reference': add one with the reference of each row.")
+    if contrasts.columns[0] == "reference":
+        raise ValueError("contrasts begins with column 'reference': put the target column first.")
+    groupby, *splits = _columns(contrasts)
+    for column in [groupby, *splits]:
+        if column not in adata.obs.columns:
+            raise ValueError(f"contrasts column {column!r} is not in obs: {nearest(column, adata.obs.columns)}")
+    for column, obs in [(groupby, groupby), ("reference", groupby), *zip(splits, splits, strict=True)]:
+        levels = adata.obs[obs].dropna().unique()
+        for value in contrasts[column].unique():
+            if value not in levels:
+                raise ValueError(
+                    f"contrasts column {column!r}: {value!r} is not in obs {obs!r}: {nearest(value, levels)}"
+                )
+
+
+def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
+    """The (label, stratum…) combinations that a valid table needs, as groups, and its rows as pairs of them."""
+    groupby, *splits = _columns(contrasts)
+    targets, references = (
+        list(contrasts[[label, *splits]].itertuples(index=False, name=None)) for label in (groupby, "reference")
+    )
+    names = list(dict.fromkeys([*targets, *references]))
+    wanted = pd.MultiIndex.from_tuples(names, names=[groupby, *splits])
+    codes = wanted.get_indexer(pd.MultiIndex.from_frame(adata.obs[[groupby, *splits]].astype(object)))
+    groups = Groups(tuple(names), codes.astype(np.int64), groupby)
+    empty = [name for name, size in zip(names, groups.sizes.tolist(), strict=True) if not size]
+    if empty:
+        raise ValueError(
+            f"no cells for contrast condition {dict(zip([groupby, *splits], empty[0], strict=True))}"
+            f"{f' and {len(empty) - 1} more' if len(empty) > 1 else ''}: remove those rows."
+        )
+    position = {name: i for i, name in enumerate(names)}
+    return groups, Pairs(
+        *(torch.tensor([position[n] for n in side], dtype=torch.int64) for side in (targets, references))
+    )
+
+
+def _columns(contrasts: pd.DataFrame) -> list[str]:
+    """Target column and filters; a column named after a metric is a result that was fed back in."""
+    return [column for column in contrasts.columns if column != "reference" and column not in METRICS]
