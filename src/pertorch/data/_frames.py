@@ -17,13 +17,14 @@ def pairwise_frame(
     groups: Groups, pairs: Pairs, values: NDArray[np.float64], name: str, *, symmetric: bool
 ) -> pd.DataFrame:
     """Square table, row = X, column = Y, zero diagonal, with ``.name`` set as pertpy does."""
-    table = np.zeros((len(groups.names),) * 2)
+    n_groups = len(groups.names)
+    table = np.zeros((n_groups, n_groups))
     left, right = pairs.left.numpy(), pairs.right.numpy()
-    table[left, right] = values
+    np.put(table, left * n_groups + right, values)
     if symmetric:
-        table[right, left] = values
+        np.put(table, right * n_groups + left, values)
     axis = labels(groups.names, groups.column)
-    frame = pd.DataFrame(table, index=axis, columns=axis)
+    frame = pd.DataFrame(table, index=axis, columns=axis, copy=False)
     object.__setattr__(frame, "name", name)  # an attribute, not a column: what `frame.name = …` would warn about
     return frame
 

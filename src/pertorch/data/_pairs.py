@@ -19,10 +19,13 @@ class Pairs:
     ----------
     left, right
         Positions of groups, each of shape ``(p,)``, int64, on the CPU.
+    are_distinct
+        Whether it is known that no pair stands twice, in either order where that means the same, nor is of one group.
     """
 
     left: Tensor
     right: Tensor
+    are_distinct: bool = False
 
     def __len__(self) -> int:
         return len(self.left)
@@ -31,7 +34,9 @@ class Pairs:
     def all(cls, n_groups: int, *, symmetric: bool) -> Pairs:
         """Every pair of distinct groups, one of (a, b) and (b, a) where the metric is symmetric."""
         left, right = torch.triu_indices(n_groups, n_groups, 1)
-        return cls(left, right) if symmetric else cls(torch.cat([left, right]), torch.cat([right, left]))
+        if not symmetric:
+            left, right = torch.cat([left, right]), torch.cat([right, left])
+        return cls(left, right, are_distinct=True)
 
     @classmethod
     def onesided(cls, targets: Sequence[int], references: Sequence[int]) -> Pairs:
@@ -42,6 +47,8 @@ class Pairs:
     def distinct(self, n_groups: int, *, symmetric: bool) -> tuple[Pairs, Tensor]:
         """The pairs worth computing, and where to find each of ours among them: −1 for a group with itself."""
         left, right = self.left, self.right
+        if self.are_distinct:
+            return self, torch.arange(len(self))
         if symmetric:
             left, right = torch.minimum(left, right), torch.maximum(left, right)
         codes = left * n_groups + right

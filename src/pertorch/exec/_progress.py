@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 from pertorch._settings import settings
 
 
-def progress_bar(total: int, what: str, show: bool | None = None) -> Any:
-    """A tqdm bar of `total` steps; silent unless `show`, or `settings.progress` where `show` is None."""
-    return tqdm(total=total, desc=what, disable=not (settings.progress if show is None else show), unit_scale=True)
+def progress_bar(total: Callable[[], int], what: str, show: bool | None = None) -> Any:
+    """A tqdm bar of so many steps; silent unless `show`, or `settings.progress` where `show` is None."""
+    shown = settings.progress if show is None else show
+    return tqdm(total=total() if shown else None, desc=what, disable=not shown, unit_scale=True)

@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 def map_devices(
-    devices: Sequence[torch.device], cost: torch.Tensor, work: Callable[[torch.device, slice], T]
+    devices: Sequence[torch.device], cost: Callable[[], torch.Tensor], work: Callable[[torch.device, slice], T]
 ) -> list[T]:
-    """Cut items of known `cost` into one contiguous run per device and do ``work(device, run)`` on each.
+    """Cut items into one contiguous run per device, of like cost, and do ``work(device, run)`` on each.
 
     Parameters
     ----------
     devices
         Where to work.
     cost
-        Cost of each item, shape ``(n,)``, any unit, on the CPU.
+        Gives the cost of each item, shape ``(n,)``, any unit, on the CPU. Asked only where there is a choice.
     work
         Called with a device and the slice of items that it gets.
 
@@ -31,10 +31,10 @@ def map_devices(
     What `work` returned, in the order of the items: concatenated, it is what one device would have given.
     """
     if len(devices) == 1:
-        return [work(devices[0], slice(0, len(cost)))]
-    total = torch.cumsum(cost.double(), 0)
+        return [work(devices[0], slice(None))]
+    total = torch.cumsum(cost().double(), 0)
     shares = torch.arange(1, len(devices), dtype=torch.float64) * (float(total[-1]) / len(devices) if len(total) else 0)
-    cuts = [0, *torch.searchsorted(total, shares).tolist(), len(cost)]
+    cuts = [0, *torch.searchsorted(total, shares).tolist(), len(total)]
     runs = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
     with ThreadPoolExecutor(len(devices)) as pool:
         return list(pool.map(work, devices, runs))

@@ -68,7 +68,7 @@ class EDistance(Metric):
                 tick=tick,
             )
 
-        sums = torch.cat(map_devices(devices, block_cost(cells.offsets, left, right), work))
+        sums = torch.cat(map_devices(devices, lambda: block_cost(cells.offsets, left, right), work))
         n = group_totals(cells, weights)
         between, within = sums[: len(pairs)], sums[len(pairs) :]
         groups = left[len(pairs) :]

@@ -303,7 +303,7 @@ class Distance:
         n_replicates = n_bootstrap or 1
         if not len(distinct):
             return np.zeros((len(pairs), n_replicates))
-        with progress_bar(self._metric.cost(cells, distinct, n_replicates), self.metric, progress) as bar:
+        with progress_bar(lambda: self._metric.cost(cells, distinct, n_replicates), self.metric, progress) as bar:
             values = self._metric.evaluate(cells, distinct, devices, weights, bar.update)
         return np.where((position >= 0).numpy()[:, None], values[position.numpy()], 0.0)
 

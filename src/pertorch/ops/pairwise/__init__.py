@@ -7,7 +7,9 @@ the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
 from pertorch.ops.pairwise import _torch
@@ -51,9 +53,8 @@ def block_sums(
     Shape ``(p, r)``, float64, on the CPU. The same bits on every run, with any number of threads, and for a pair
     whatever other pairs are asked for on the same device.
     """
-    if points.is_cuda and points.dtype.itemsize == 4 and weights is None:
+    if points.is_cuda and points.dtype == torch.float32 and weights is None and find_spec("triton"):
         from pertorch.ops.pairwise import _triton
 
-        if _triton.available():
-            return _triton.block_sums(points, offsets, left, right, kernel=kernel, tick=tick)
+        return _triton.block_sums(points, offsets, left, right, kernel=kernel, tick=tick)
     return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)

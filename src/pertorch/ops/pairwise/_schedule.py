@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
+
+from pertorch.ops.pairwise._kernels import trust_below
+
+COLUMN_TILES = 64  # of one task: bounds what one program does, so that a large group is shared by many
+MOST_TASKS = 2**22  # at once: bounds the memory of the schedule
 
 
 @final
@@ -83,5 +89,60 @@ def tile_pairs(tiles: Tiles, left: Tensor, right: Tensor) -> tuple[Tensor, Tenso
 def block_cost(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Pairs of cells in each pair of groups, shape ``(p,)``, int64: half of them within one group, by symmetry."""
     sizes = offsets.diff()
-    pairs = sizes[left] * sizes[right]
-    return torch.where(left == right, (pairs + sizes[left]) // 2, pairs)
+    return sizes[left] * sizes[right] // torch.where(left == right, 2, 1)
+
+
+@final
+class Tasks(NamedTuple):
+    """Rectangles of cells for a run of pairs of groups, each for one program of a kernel.
+
+    Attributes
+    ----------
+    which
+        The pairs, as a slice of those given.
+    spans
+        Row, end of the row's group, column, end of the columns: shape ``(t, 4)``, int32, pair after pair.
+    trust
+        See `_kernels.trust_below`: shape ``(t,)``, float32.
+    counts
+        Tasks of each pair.
+    n_cell_pairs
+        Pairs of cells covered.
+    """
+
+    which: slice
+    spans: Tensor
+    trust: Tensor
+    counts: Tensor
+    n_cell_pairs: int
+
+
+def cut_tasks(
+    offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, device: torch.device
+) -> Iterator[Tasks]:
+    """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, in runs that fit memory."""
+    sizes, span = offsets.diff(), columns * COLUMN_TILES
+    strips = -(-sizes // rows)
+    n_tasks = (strips[left] * -(-sizes[right] // span)).cumsum(0)
+    begin = 0
+    while begin < len(left):
+        done = int(n_tasks[begin - 1]) if begin else 0
+        end = max(begin + 1, int(torch.searchsorted(n_tasks, done + MOST_TASKS, right=True)))
+        which = slice(begin, end)
+        yield _tasks(which, *(t.to(device) for t in (offsets, left[which], right[which])), rows, span)
+        begin = end
+
+
+def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int, span: int) -> Tasks:
+    sizes = offsets.diff()
+    n, m = sizes[left], sizes[right]
+    across = -(-m // span)
+    counts = -(-n // rows) * across
+    pair = torch.repeat_interleave(torch.arange(len(left), device=left.device), counts)
+    position = torch.arange(len(pair), device=left.device) - (counts.cumsum(0) - counts)[pair]
+    row = offsets[left][pair] + torch.div(position, across[pair], rounding_mode="floor") * rows
+    column = offsets[right][pair] + position % across[pair] * span
+    row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]
+    spans = torch.stack([row, row_stop, column, torch.minimum(column + span, group_stop)], 1).int()
+    trust = trust_below(n.double() * m).float()[pair]
+    return Tasks(which, spans, trust, counts, int((n * m).sum()))

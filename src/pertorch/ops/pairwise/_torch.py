@@ -135,7 +135,7 @@ class _Reduction:
         squared = torch.mm(self._rows[s], self._columns[t], out=self._memory(s, t))
         if s == t:
             squared.fill_diagonal_(float("inf"))
-        trust = trust_below(self._tiles[s].smallest, self._tiles[t].smallest)
+        trust = float(trust_below(torch.tensor(self._tiles[s].smallest * self._tiles[t].smallest)))
         # One cheap look at the smallest entry against the largest norms spares most tiles the exact check.
         if float(squared.amin()) < trust * (self._largest[s] + self._largest[t]):
             norms = self._norms[s][:, None] + self._norms[t]
