@@ -3,11 +3,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import testing.pertorch.pytest as plugin
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+# The same examples on every run, and no time limit: a shared machine may stall.
+hypothesis.settings.register_profile("pertorch", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("pertorch")
 
 
 def pytest_configure(config: pytest.Config) -> None:
