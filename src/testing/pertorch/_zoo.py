@@ -110,10 +110,11 @@ def screens() -> Iterator[Screen]:
         for slot in SLOTS:
             if slot in storage.slots:
                 yield Screen(f"view-{slot}-{name}", _view(storage, slot))
-    for name in ("float32", "float64", "int32", "csr_matrix", "csc_matrix"):
+    for name in ("float64", "float32", "float16", "int32", "bool", "big-endian-float32", "csr_matrix", "csc_matrix"):
         storage = next(s for s in arrays() if s.name == name)
         for slot in SLOTS:
             yield Screen(f"backed-{slot}-{name}", _backed(storage, slot))
+        yield Screen(f"view-of-backed-X-{name}", _backed(storage, "X", view=True))
     yield Screen("backed-X-gzip", _backed(next(arrays()), "X", compression="gzip"))
 
 
@@ -151,14 +152,17 @@ def _view(storage: Storage, slot: str) -> Callable[..., Stored]:
     return make
 
 
-def _backed(storage: Storage, slot: str, **options: Any) -> Callable[..., Stored]:
+def _backed(storage: Storage, slot: str, *, view: bool = False, **options: Any) -> Callable[..., Stored]:
     def make(values: NDArray[np.float64], obs: pd.DataFrame, folder: Path) -> Stored:
         from anndata import read_h5ad
 
-        stored = _in_slot(storage, slot)(values, obs, folder)
-        file = folder / "screen.h5ad"
-        stored.adata.write_h5ad(file, **options)
-        return stored._replace(adata=read_h5ad(file, backed="r"))
+        stored = (_view if view else _in_slot)(storage, slot)(values, obs, folder)
+        whole, file = stored.adata, folder / "screen.h5ad"
+        if view:
+            whole = whole._adata_ref
+        whole.write_h5ad(file, **options)
+        backed = read_h5ad(file, backed="r")
+        return stored._replace(adata=backed[::2] if view else backed)
 
     return make
 
