@@ -80,8 +80,11 @@ class Matrix:
         """The whole matrix as CSR: canonical, no explicit zeros, dtype as stored."""
         values = self._values
         if isinstance(values, torch.Tensor):
-            values = values.cpu().numpy()
-        counts = sp.csr_array(values if sp.issparse(values) else np.asarray(values[:]))
+            values = (values.float() if values.dtype.itemsize == 2 else values).cpu().numpy()
+        if not sp.issparse(values):
+            values = _dense(values[:])
+            values = values.astype(np.float32) if values.dtype == np.float16 else values  # which scipy lacks
+        counts = sp.csr_array(values)
         if counts.nnz and not np.all(counts.data):
             counts = counts.copy()
             counts.eliminate_zeros()
@@ -94,7 +97,7 @@ class Matrix:
         if isinstance(values, np.ndarray):
             return values[index]
         # A file gives rows fast only in its own order: read slabs, keep what is wanted, put it where it belongs.
-        out = np.empty((len(index), self.shape[1]), dtype=values.dtype)
+        out = np.empty((len(index), self.shape[1]), dtype=values.dtype.newbyteorder("="))
         place = np.full(self.shape[0], -1)
         place[index] = np.arange(len(index))
         step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
@@ -168,7 +171,7 @@ def as_matrix(values: Any, name: str) -> Matrix:
 def _sparse(values: Any) -> sp.csr_array:
     out = sp.csr_array(values)
     if not out.has_canonical_format:
-        out = out.copy() if out.data is getattr(values, "data", None) else out
+        out = out.copy() if values.format == "csr" else out  # the caller's arrays are shared, not copied, so far
         out.sum_duplicates()  # sorts too
     return out
 
@@ -211,7 +214,7 @@ def _compute_dtype(values: Any, name: str) -> torch.dtype:
     floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
     if floating:
         return torch.float32
-    kind = "i" if isinstance(dtype, torch.dtype) else dtype.kind
+    kind = dtype.kind if isinstance(dtype, np.dtype) else "c" if dtype.is_complex else "i"
     if kind not in "iub":
         raise ValueError(f"{name} holds {dtype}, not numbers: convert it to float32 first.")
     if dtype.itemsize <= 2:

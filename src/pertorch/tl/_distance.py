@@ -70,7 +70,7 @@ class Distance:
     >>> rng = np.random.default_rng(0)
     >>> X, Y = rng.normal(size=(60, 5)), rng.normal(1, size=(80, 5))
     >>> round(pertorch.Distance("edistance")(X, Y), 3)
-    1.399
+    1.48
     """
 
     def __init__(

@@ -97,7 +97,7 @@ class _Reduction:
         self, points: Tensor, weights: Tensor | None, kernel: Kernel, tiles: list[_Tile], tile_rows: int
     ) -> None:
         centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
-        norm = centred.double().square_().sum(1, keepdim=True).to(points.dtype)
+        norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
         one = torch.ones_like(norm)
         # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
         row, column = torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1)

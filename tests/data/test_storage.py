@@ -1,0 +1,28 @@
+"""The same answer whatever the matrix is stored as."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pertorch import Distance
+from testing.pertorch import assert_close
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).poisson(1.5, (29, 6)).astype(np.float64)
+
+
+@pytest.fixture
+def obs():
+    labels = np.random.default_rng(1).choice(["b", "a", "c"], 29)
+    return pd.DataFrame({"group": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(29)])
+
+
+@pytest.mark.parametrize("metric", ["edistance", "cosine_distance"])
+def test_distance_of_every_storage(stored_screen, values, obs, metric):
+    stored = stored_screen(values, obs)
+    found = Distance(metric, **stored.keys).pairwise(stored.adata, "group")
+    rows = [stored.dense[obs["group"] == name] for name in "abc"]
+    expected = [[0.0 if x is y else Distance(metric)(x, y) for y in rows] for x in rows]
+    assert_close(found, expected, rel=1e-6)

@@ -1,0 +1,201 @@
+"""Block sums of every implementation against float64 brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from pertorch.ops.pairwise import KERNELS, block_cost
+from testing.pertorch import assert_close
+
+SIZES = (40, 1, 130, 7, 1, 22)
+
+
+def well_scaled(rng):
+    spectrum = 10 / np.sqrt(1 + np.arange(50))
+    return rng.normal(size=(sum(SIZES), 50)) * spectrum + np.repeat(rng.normal(0, 1, (len(SIZES), 50)), SIZES, 0)
+
+
+def common_offset(rng):
+    return well_scaled(rng) + 1000
+
+
+def six_orders_of_magnitude(rng):
+    return rng.normal(size=(sum(SIZES), 24)) * np.logspace(-3, 3, 24)
+
+
+def six_orders_between_groups(rng):
+    return rng.normal(size=(sum(SIZES), 10)) * np.repeat(np.logspace(-3, 3, len(SIZES)), SIZES)[:, None]
+
+
+def duplicated_cells(rng):
+    return well_scaled(rng)[rng.integers(0, 20, sum(SIZES))]
+
+
+def identical_cells(rng):
+    return np.tile(rng.normal(1000, 1, 12), (sum(SIZES), 1))
+
+
+def far_twins(rng):
+    """Groups 0 and 2 lie on top of each other, 1,000 of their widths from the rest."""
+    points = rng.normal(size=(sum(SIZES), 30))
+    return points + 1000 * np.repeat([1, 0, 1, 0, 0, 0], SIZES)[:, None]
+
+
+def far_and_tight(rng):
+    """As far_twins, and so tight that float32 holds two or three digits of the distances."""
+    points = far_twins(rng) - 1000
+    return 1e-2 * points + 1000 * np.repeat([1, 0, 1, 0, 0, 0], SIZES)[:, None]
+
+
+def tiny(rng):
+    return 1e-12 * well_scaled(rng)
+
+
+def huge(rng):
+    return 1e12 * well_scaled(rng)
+
+
+def one_dimension(rng):
+    return rng.normal(size=(sum(SIZES), 1))
+
+
+def many_dimensions(rng):
+    return rng.normal(size=(sum(SIZES), 333))
+
+
+DATA = [
+    well_scaled,
+    common_offset,
+    six_orders_of_magnitude,
+    six_orders_between_groups,
+    duplicated_cells,
+    identical_cells,
+    far_twins,
+    far_and_tight,
+    tiny,
+    huge,
+    one_dimension,
+    many_dimensions,
+]
+SHAPES = [(1300,), (511, 1, 513, 512), (3,) * 300, (1,)]
+
+
+def offsets_of(sizes):
+    return torch.tensor([0, *itertools.accumulate(sizes)])
+
+
+def all_pairs(n_groups):
+    """Every pair, each group with itself included."""
+    return torch.triu_indices(n_groups, n_groups)
+
+
+def brute_force(points, offsets, left, right, kernel="euclidean", weights=None):
+    """Sums in float64 from the values as they are stored."""
+    weights = torch.ones(len(points), 1) if weights is None else weights
+    cuts = offsets[1:-1].tolist()
+    x, w = (np.split(v.double().numpy(), cuts) for v in (points, weights))
+    pairs = zip(left.tolist(), right.tolist(), strict=True)
+    return np.stack([np.einsum("ir,ij,jr->r", w[a], cdist(x[a], x[b], kernel), w[b]) for a, b in pairs])
+
+
+def resampled(n, n_replicates, seed=3):
+    """Weights as a bootstrap makes them: small integers, many zeros, and the second of them leaves all cells out."""
+    weights = torch.from_numpy(np.random.default_rng(seed).poisson(1.0, (n, n_replicates))).float()
+    weights[:, 1:2] = 0
+    return weights
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("data", DATA, ids=lambda f: f.__name__)
+def test_error_of_a_group_pair_mean(block_sums_impl, precision, data, kernel):
+    dtype, rel = precision
+    points, offsets = torch.from_numpy(data(np.random.default_rng(0))).to(dtype), offsets_of(SIZES)
+    pairs = all_pairs(len(SIZES))
+    sums = block_sums_impl.block_sums(points, offsets, *pairs, kernel=kernel)
+    assert sums.dtype == torch.float64
+    assert sums.device.type == "cpu"
+    assert_close(sums, brute_force(points, offsets, *pairs, kernel), rel=rel)
+
+
+@pytest.mark.parametrize("n_replicates", [1, 5])
+@pytest.mark.parametrize("data", [well_scaled, common_offset, duplicated_cells, far_twins], ids=lambda f: f.__name__)
+def test_error_of_a_weighted_mean(weighted_sums_impl, precision, data, n_replicates):
+    dtype, rel = precision
+    points, offsets = torch.from_numpy(data(np.random.default_rng(0))).to(dtype), offsets_of(SIZES)
+    pairs, weights = all_pairs(len(SIZES)), resampled(len(points), n_replicates)
+    sums = weighted_sums_impl.block_sums(points, offsets, *pairs, weights=weights)
+    assert_close(sums, brute_force(points, offsets, *pairs, weights=weights), rel=rel)
+
+
+@pytest.mark.parametrize("sizes", SHAPES, ids=["one-large", "at-the-edge", "many-small", "one-cell"])
+def test_groups_larger_and_smaller_than_a_tile(block_sums_impl, precision, sizes):
+    dtype, rel = precision
+    rng = np.random.default_rng(0)
+    points, offsets = torch.from_numpy(rng.normal(5, 1, (sum(sizes), 4))).to(dtype), offsets_of(sizes)
+    left, right = all_pairs(len(sizes))
+    some = torch.from_numpy(rng.permutation(len(left))[:40])
+    left, right = left[some], right[some]
+    sums = block_sums_impl.block_sums(points, offsets, left, right)
+    assert_close(sums, brute_force(points, offsets, left, right), rel=rel)
+
+
+def test_no_pairs(block_sums_impl):
+    none = torch.zeros(0, dtype=torch.int64)
+    assert block_sums_impl.block_sums(torch.ones(5, 2), offsets_of((2, 3)), none, none).shape == (0, 1)
+
+
+def check_bits(impl, sizes, n_replicates=None):
+    points, offsets = torch.randn(sum(sizes), 20, generator=torch.manual_seed(0)), offsets_of(sizes)
+    left, right = all_pairs(len(sizes))
+    weights = None if n_replicates is None else resampled(len(points), n_replicates)
+    sums = impl.block_sums(points, offsets, left, right, weights=weights)
+    assert torch.equal(sums, impl.block_sums(points, offsets, left, right, weights=weights))
+    for some in (torch.tensor([7]), torch.tensor([20, 3, 0, 11]), torch.arange(len(left)).flip(0)):
+        alone = impl.block_sums(points, offsets, left[some], right[some], weights=weights)
+        assert torch.equal(alone, sums[some])
+
+
+def test_same_bits_on_two_runs_and_whatever_else_is_asked_for(block_sums_impl):
+    check_bits(block_sums_impl, (600, 3, 40, 300, 1, 9))
+
+
+def test_same_bits_of_weighted_sums(weighted_sums_impl):
+    check_bits(weighted_sums_impl, (600, 3, 40, 300, 1, 9), n_replicates=3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_same_bits_with_any_number_of_threads(dtype, weighted):
+    from pertorch.ops.pairwise import block_sums
+
+    sizes = (1100, 3, 40, 700, 1, 9)
+    points, offsets = torch.randn(sum(sizes), 30, generator=torch.manual_seed(0)).to(dtype), offsets_of(sizes)
+    weights = resampled(len(points), 3) if weighted else None
+    before, sums = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 4):
+            torch.set_num_threads(n_threads)
+            sums.append(block_sums(points, offsets, *all_pairs(len(sizes)), weights=weights))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(sums[0], sums[1])
+    assert torch.equal(sums[0], sums[2])
+
+
+def test_the_points_are_left_alone(block_sums_impl, precision):
+    points = torch.randn(30, 4, generator=torch.manual_seed(0)).to(precision[0])
+    before = points.clone()
+    block_sums_impl.block_sums(points, offsets_of((10, 20)), *all_pairs(2))
+    assert torch.equal(points, before)
+
+
+def test_ticks_add_up_to_the_cost(block_sums_impl):
+    sizes = (600, 3, 40, 300, 1, 9)
+    points, offsets, ticks = torch.randn(sum(sizes), 4, generator=torch.manual_seed(0)), offsets_of(sizes), []
+    pairs = all_pairs(len(sizes))
+    block_sums_impl.block_sums(points, offsets, *pairs, tick=ticks.append)
+    assert_close(sum(ticks), block_cost(offsets, *pairs).sum(), rel=1e-3)
