@@ -81,7 +81,10 @@ class Matrix:
         values = self._values
         if isinstance(values, torch.Tensor):
             values = values.cpu().numpy()
-        counts = sp.csr_array(values if sp.issparse(values) else np.asarray(values[:]))
+        if not sp.issparse(values):
+            values = np.asarray(values[:])
+            values = values.astype(np.float32) if values.dtype == np.float16 else values  # which scipy lacks
+        counts = sp.csr_array(values)
         if counts.nnz and not np.all(counts.data):
             counts = counts.copy()
             counts.eliminate_zeros()
