@@ -1,1 +1,5 @@
 """Preprocessing: guide assignment."""
+
+from pertorch.pp._guides import GuideAssignment
+
+__all__ = ["GuideAssignment"]
