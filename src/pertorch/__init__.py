@@ -9,12 +9,17 @@ if TYPE_CHECKING:
     from pertorch import ds, pp, tl
     from pertorch._settings import settings
     from pertorch.pp import GuideAssignment
-    from pertorch.tl import Distance
+    from pertorch.tl import Distance, DistanceTest
 
 __version__ = "0.1.0"
-__all__ = ["Distance", "GuideAssignment", "__version__", "ds", "pp", "settings", "tl"]
+__all__ = ["Distance", "DistanceTest", "GuideAssignment", "__version__", "ds", "pp", "settings", "tl"]
 
-_HOME = {"Distance": "pertorch.tl", "GuideAssignment": "pertorch.pp", "settings": "pertorch._settings"}
+_HOME = {
+    "Distance": "pertorch.tl",
+    "DistanceTest": "pertorch.tl",
+    "GuideAssignment": "pertorch.pp",
+    "settings": "pertorch._settings",
+}
 _MODULES = ("data", "ds", "metrics", "pp", "stats", "tl")
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from pertorch.metrics._base import Metric
 from pertorch.metrics._centroid import CENTROID_METRICS
-from pertorch.metrics._kernel import EDistance
+from pertorch.metrics._kernel import EDistance, KernelMetric, MeanPairwise
+from pertorch.metrics._mmd import MMD
+from pertorch.metrics._null import kernel_nulls
 
-__all__ = ["METRICS", "Metric", "get_metric"]
+__all__ = ["METRICS", "KernelMetric", "Metric", "get_metric", "kernel_nulls"]
 
-_ALL: tuple[type[Metric], ...] = (EDistance, *CENTROID_METRICS)
+_ALL: tuple[type[Metric], ...] = (EDistance, MeanPairwise, MMD, *CENTROID_METRICS)
 METRICS: dict[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 
 

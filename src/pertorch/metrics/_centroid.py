@@ -67,6 +67,19 @@ class Euclidean(CentroidMetric):
 
 @final
 @dataclass(frozen=True)
+class SquaredEuclidean(CentroidMetric):
+    """Squared Euclidean distance of the means: ``"mmd"`` with its linear kernel."""
+
+    name: ClassVar[str] = "sqeuclidean"
+
+    @staticmethod
+    def between(x: Tensor, y: Tensor) -> Tensor:
+        """‖x̄ − ȳ‖²."""
+        return (x - y).square().sum(-1)
+
+
+@final
+@dataclass(frozen=True)
 class RootMeanSquaredError(CentroidMetric):
     """Both peers define it as the Euclidean distance of the means, not divided by √p; so do we."""
 

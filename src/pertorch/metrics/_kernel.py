@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final, get_args
 
 import numpy as np
 import torch
@@ -13,39 +14,46 @@ from torch import Tensor
 
 from pertorch.exec import map_devices
 from pertorch.metrics._base import REPLICATES, Metric, group_totals
-from pertorch.ops.pairwise import KERNELS, Kernel, block_cost, block_sums
+from pertorch.ops.pairwise import Kernel, block_cost, block_sums
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
 
+CellWise = Literal["euclidean", "sqeuclidean", "cosine"]
+
 
 @final
-@dataclass(frozen=True)
-class EDistance(Metric):
-    """Energy distance ``2 E‖x−y‖ − E‖x−x'‖ − E‖y−y'‖`` (Székely and Rizzo 2013; Peidli et al. 2024).
+class PairSums(NamedTuple):
+    """Sums of κ over all ordered pairs of cells, and cells: each of shape ``(p, r)``, float64, on the CPU."""
 
-    Parameters
-    ----------
-    estimator
-        ``"u"`` divides within-group sums by n(n−1): unbiased, may be negative for groups that are alike. ``"v"``
-        divides by n², as pertpy does.
-    cell_wise_metric
-        Distance between two cells: ``"euclidean"`` or ``"sqeuclidean"``.
-    """
+    between: Tensor
+    within_left: Tensor
+    within_right: Tensor
+    n_left: Tensor
+    n_right: Tensor
 
-    name: ClassVar[str] = "edistance"
-    estimator: Literal["u", "v"] = "u"
-    cell_wise_metric: Kernel = "euclidean"
 
-    def __post_init__(self) -> None:
-        if self.estimator not in ("u", "v"):
-            raise ValueError(f"estimator={self.estimator!r} is not one of: 'u', 'v'.")
-        if self.cell_wise_metric not in KERNELS:
-            raise ValueError(f"cell_wise_metric={self.cell_wise_metric!r} is not one of: {', '.join(KERNELS)}.")
+class KernelMetric(Metric):
+    """A function of the block sums of two groups with each other and with themselves."""
+
+    uses_within: ClassVar[bool] = True
+
+    @abstractmethod
+    def kappa(self) -> Kernel:
+        """κ."""
+
+    @abstractmethod
+    def combine(self, sums: PairSums) -> Tensor:
+        """The distance, shape ``(p, r)``."""
+
+    def prepare(self, rows: Tensor) -> Tensor:
+        """The rows that κ is evaluated on."""
+        return rows
 
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
         """Pairs of cells, times the passes over them."""
-        return int(block_cost(cells.offsets, *_blocks(pairs)[:2]).sum()) * -(-n_replicates // REPLICATES)
+        left, right, *_ = self._blocks(pairs)
+        return int(block_cost(cells.offsets, left, right).sum()) * -(-n_replicates // REPLICATES)
 
     def _evaluate(
         self,
@@ -55,15 +63,16 @@ class EDistance(Metric):
         weights: Tensor | None,
         tick: Callable[[int], object],
     ) -> NDArray[np.float64]:
-        left, right, at_left, at_right = _blocks(pairs)
+        left, right, at_left, at_right = self._blocks(pairs)
+        kernel = self.kappa()
 
         def work(device: torch.device, run: slice) -> Tensor:
             return block_sums(
-                cells.on(device),
+                self.prepare(cells.on(device)),
                 cells.offsets,
                 left[run],
                 right[run],
-                kernel=self.cell_wise_metric,
+                kernel=kernel,
                 weights=None if weights is None else weights.to(device),
                 tick=tick,
             )
@@ -71,21 +80,102 @@ class EDistance(Metric):
         sums = torch.cat(map_devices(devices, lambda: block_cost(cells.offsets, left, right), work))
         n = group_totals(cells, weights)
         between, within = sums[: len(pairs)], sums[len(pairs) :]
-        groups = left[len(pairs) :]
-        ordered_pairs = n * n if self.estimator == "v" else (n * (n - 1)).clamp_(min=1)  # one cell: 0 / 1
-        mean_within = within / ordered_pairs[groups]
-        mean_between = between / (n[pairs.left] * n[pairs.right])
-        return (2 * mean_between - mean_within[at_left] - mean_within[at_right]).numpy()
+        if not self.uses_within:
+            within = between.new_zeros(1, 1)
+        return self.combine(PairSums(between, within[at_left], within[at_right], n[pairs.left], n[pairs.right])).numpy()
+
+    def _blocks(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pairs, then each group that occurs with itself; and where each pair finds its two among the latter."""
+        if not self.uses_within:
+            return pairs.left, pairs.right, torch.tensor(0), torch.tensor(0)
+        present = torch.zeros(int(max(pairs.left.max(), pairs.right.max())) + 1 if len(pairs) else 0, dtype=torch.bool)
+        present[pairs.left] = present[pairs.right] = True
+        groups, position = torch.nonzero(present)[:, 0], present.cumsum(0) - 1
+        return (
+            torch.cat([pairs.left, groups]),
+            torch.cat([pairs.right, groups]),
+            position[pairs.left],
+            position[pairs.right],
+        )
 
 
-def _blocks(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pairs, then each group that occurs with itself; and where each pair finds its two groups among the latter."""
-    present = torch.zeros(int(max(pairs.left.max(), pairs.right.max())) + 1 if len(pairs) else 0, dtype=torch.bool)
-    present[pairs.left] = present[pairs.right] = True
-    groups, position = torch.nonzero(present)[:, 0], present.cumsum(0) - 1
-    return (
-        torch.cat([pairs.left, groups]),
-        torch.cat([pairs.right, groups]),
-        position[pairs.left],
-        position[pairs.right],
-    )
+@dataclass(frozen=True)
+class _CellWise(KernelMetric):
+    """A kernel metric whose κ is a distance between cells."""
+
+    cell_wise_metric: CellWise = "euclidean"
+
+    def __post_init__(self) -> None:
+        one_of("cell_wise_metric", self.cell_wise_metric, get_args(CellWise))
+
+    def kappa(self) -> Kernel:
+        return Kernel("euclidean" if self.cell_wise_metric == "euclidean" else "sqeuclidean")
+
+    def prepare(self, rows: Tensor) -> Tensor:
+        if self.cell_wise_metric != "cosine":
+            return rows
+        # 1 − cos(x, y) is half the squared distance of the unit vectors
+        norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+        if not bool((norm > 0).all()):
+            raise ValueError("cell_wise_metric='cosine': a cell with all features 0 has no direction; drop such cells.")
+        return (rows / norm * 0.5**0.5).to(rows.dtype)
+
+
+@final
+@dataclass(frozen=True)
+class EDistance(_CellWise):
+    """Energy distance ``2 E‖x−y‖ − E‖x−x'‖ − E‖y−y'‖`` (Székely and Rizzo 2013; Peidli et al. 2024).
+
+    Parameters
+    ----------
+    cell_wise_metric
+        Distance between two cells: ``"euclidean"``, ``"sqeuclidean"`` or ``"cosine"``.
+    estimator
+        ``"u"`` divides within-group sums by n(n−1): unbiased, may be negative for groups that are alike. ``"v"``
+        divides by n², as pertpy does.
+    """
+
+    name: ClassVar[str] = "edistance"
+    estimator: Literal["u", "v"] = "u"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("estimator", self.estimator, ("u", "v"))
+
+    def combine(self, sums: PairSums) -> Tensor:
+        """``2 ab / nm − aa / pairs − bb / pairs``."""
+
+        def mean_within(total: Tensor, n: Tensor) -> Tensor:
+            pairs = n * n if self.estimator == "v" else (n * (n - 1)).clamp(min=1)  # one cell: 0 / 1
+            return total / pairs
+
+        return (
+            2 * sums.between / (sums.n_left * sums.n_right)
+            - mean_within(sums.within_left, sums.n_left)
+            - mean_within(sums.within_right, sums.n_right)
+        )
+
+
+@final
+@dataclass(frozen=True)
+class MeanPairwise(_CellWise):
+    """Mean distance between the cells of one group and those of the other.
+
+    Parameters
+    ----------
+    cell_wise_metric
+        Distance between two cells: ``"euclidean"``, ``"sqeuclidean"`` or ``"cosine"``.
+    """
+
+    name: ClassVar[str] = "mean_pairwise"
+    uses_within: ClassVar[bool] = False
+
+    def combine(self, sums: PairSums) -> Tensor:
+        """``ab / nm``."""
+        return sums.between / (sums.n_left * sums.n_right)
+
+
+def one_of(argument: str, value: object, known: Sequence[object]) -> None:
+    """Check an option that takes one of some values."""
+    if value not in known:
+        raise ValueError(f"{argument}={value!r} is not one of: {', '.join(map(repr, known))}.")

@@ -116,9 +116,8 @@ def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
             f"{f' and {len(empty) - 1} more' if len(empty) > 1 else ''}: remove those rows."
         )
     position = {name: i for i, name in enumerate(names)}
-    return groups, Pairs(
-        *(torch.tensor([position[n] for n in side], dtype=torch.int64) for side in (targets, references))
-    )
+    left, right = (torch.tensor([position[n] for n in side], dtype=torch.int64) for side in (targets, references))
+    return groups, Pairs(left, right)
 
 
 def _columns(contrasts: pd.DataFrame) -> list[str]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
-import torch
 from torch import Tensor
 
 from pertorch.ops.pairwise import _torch
-from pertorch.ops.pairwise._kernels import KERNELS, Kernel
+from pertorch.ops.pairwise._kernels import Kernel
 from pertorch.ops.pairwise._schedule import block_cost
 
-__all__ = ["KERNELS", "Kernel", "block_cost", "block_sums"]
+__all__ = ["Kernel", "block_cost", "block_sums", "row_sums"]
 
 
 def block_sums(
@@ -25,7 +24,7 @@ def block_sums(
     left: Tensor,
     right: Tensor,
     *,
-    kernel: Kernel = "euclidean",
+    kernel: Kernel,
     weights: Tensor | None = None,
     tick: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
@@ -39,9 +38,10 @@ def block_sums(
         Shape ``(k + 1,)``, int64 on the CPU: group ``g`` is ``points[offsets[g]:offsets[g + 1]]``.
     left, right
         Shape ``(p,)``, int64 on the CPU: the groups of each pair, ``left <= right``, no pair twice.
-        ``left == right`` sums over all ordered pairs within the group, where κ of a cell with itself is exactly 0.
+        ``left == right`` sums over all ordered pairs within the group, each cell with itself included: a distance
+        of exactly 0.
     kernel
-        κ: ``"euclidean"`` or ``"sqeuclidean"``.
+        κ.
     weights
         Shape ``(n, r)``: one column per replicate, small non-negative integers held as float32; ``None`` is one
         replicate in which each cell counts once.
@@ -53,8 +53,24 @@ def block_sums(
     Shape ``(p, r)``, float64, on the CPU. The same bits on every run, with any number of threads, and for a pair
     whatever other pairs are asked for on the same device.
     """
-    if points.is_cuda and points.dtype == torch.float32 and weights is None and find_spec("triton"):
+    if points.is_cuda and find_spec("triton"):
         from pertorch.ops.pairwise import _triton
 
-        return _triton.block_sums(points, offsets, left, right, kernel=kernel, tick=tick)
+        if _triton.supports(points, kernel):
+            return _triton.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
     return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
+
+
+def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, kernel: Kernel) -> list[Tensor]:
+    """Sum κ of each cell of the left group over all cells of the right group.
+
+    Parameters
+    ----------
+    points, offsets, left, right, kernel
+        As for :func:`block_sums`, but pairs may come in any order.
+
+    Returns
+    -------
+    For each pair of groups the sums of its left cells, float64, on the device of `points`.
+    """
+    return _torch.row_sums(points, offsets, left, right, kernel=kernel)

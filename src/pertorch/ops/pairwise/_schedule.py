@@ -9,8 +9,6 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from pertorch.ops.pairwise._kernels import trust_below
-
 COLUMN_TILES = 64  # of one task: bounds what one program does, so that a large group is shared by many
 MOST_TASKS = 2**22  # at once: bounds the memory of the schedule
 
@@ -41,8 +39,8 @@ class Tiles(NamedTuple):
         return torch.stack(self[:4], 1).tolist()
 
 
-def cut_tiles(offsets: Tensor, size: int) -> Tiles:
-    """Cut sorted rows into tiles of at most `size` rows: large groups into even pieces, small ones packed whole.
+def cut_tiles(offsets: Tensor, size: int, *, pack: bool = True) -> Tiles:
+    """Cut sorted rows into tiles of at most `size` rows: large groups into even pieces, small ones packed if `pack`.
 
     Examples
     --------
@@ -57,7 +55,7 @@ def cut_tiles(offsets: Tensor, size: int) -> Tiles:
     g = 0
     while g < n_groups:
         stop = g + 1
-        if cuts[stop] - cuts[g] <= size:
+        if pack and cuts[stop] - cuts[g] <= size:
             while stop < n_groups and cuts[stop + 1] - cuts[g] <= size:
                 stop += 1
         n = cuts[stop] - cuts[g]
@@ -102,8 +100,8 @@ class Tasks(NamedTuple):
         The pairs, as a slice of those given.
     spans
         Row, end of the row's group, column, end of the columns: shape ``(t, 4)``, int32, pair after pair.
-    trust
-        See `_kernels.trust_below`: shape ``(t,)``, float32.
+    n_pairs
+        Pairs of cells in the task's pair of groups: shape ``(t,)``, int64.
     counts
         Tasks of each pair.
     n_cell_pairs
@@ -112,24 +110,24 @@ class Tasks(NamedTuple):
 
     which: slice
     spans: Tensor
-    trust: Tensor
+    n_pairs: Tensor
     counts: Tensor
     n_cell_pairs: int
 
 
 def cut_tasks(
-    offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, device: torch.device
+    offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, most: int, device: torch.device
 ) -> Iterator[Tasks]:
-    """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, in runs that fit memory."""
+    """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, `most` of them at once."""
     sizes, span = offsets.diff(), columns * COLUMN_TILES
     strips = -(-sizes // rows)
     n_tasks = (strips[left] * -(-sizes[right] // span)).cumsum(0)
     begin = 0
     while begin < len(left):
         done = int(n_tasks[begin - 1]) if begin else 0
-        end = max(begin + 1, int(torch.searchsorted(n_tasks, done + MOST_TASKS, right=True)))
+        end = max(begin + 1, int(torch.searchsorted(n_tasks, done + most, right=True)))
         which = slice(begin, end)
-        yield _tasks(which, *(t.to(device) for t in (offsets, left[which], right[which])), rows, span)
+        yield _tasks(which, offsets.to(device), left[which].to(device), right[which].to(device), rows, span)
         begin = end
 
 
@@ -144,5 +142,4 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     column = offsets[right][pair] + position % across[pair] * span
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]
     spans = torch.stack([row, row_stop, column, torch.minimum(column + span, group_stop)], 1).int()
-    trust = trust_below(n.double() * m).float()[pair]
-    return Tasks(which, spans, trust, counts, int((n * m).sum()))
+    return Tasks(which, spans, (n * m)[pair], counts, int((n * m).sum()))

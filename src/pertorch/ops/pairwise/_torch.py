@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.ops.pairwise._kernels import Kernel, apply, trust_below
+from pertorch.ops.pairwise._kernels import Kernel
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
 # A tile of 512 × 512 float32 is 1 MiB and stays in a core's L2 between the product, the root and the sum (measured
@@ -43,6 +43,18 @@ def block_sums(
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
         tick(done.n_pairs)
     return total
+
+
+def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, kernel: Kernel) -> list[Tensor]:
+    """See :func:`pertorch.ops.pairwise.row_sums`."""
+    tile_rows = TILE_ROWS[points.device.type]
+    tiles = cut_tiles(offsets, tile_rows, pack=False)
+    reduction = _Reduction(points, None, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
+    tiles_of = [range(a, b) for a, b in zip(tiles.first.tolist(), tiles.last.tolist(), strict=True)]
+    return [
+        torch.cat([reduction.over_columns(s, tiles_of[b]) for s in tiles_of[a]])
+        for a, b in zip(left.tolist(), right.tolist(), strict=True)
+    ]
 
 
 def _stripes(s: Tensor, t: Tensor) -> list[tuple[int, list[int]]]:
@@ -96,11 +108,14 @@ class _Reduction:
     def __init__(
         self, points: Tensor, weights: Tensor | None, kernel: Kernel, tiles: list[_Tile], tile_rows: int
     ) -> None:
-        centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
-        norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
-        one = torch.ones_like(norm)
-        # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
-        row, column = torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1)
+        row = column = points
+        norm = points.new_zeros(len(points), 1)
+        if kernel.of_distance:
+            centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
+            norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
+            one = torch.ones_like(norm)
+            # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
+            row, column = torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1)
         self._rows = [row[tile.rows] for tile in tiles]
         self._columns = [column[tile.rows].T for tile in tiles]
         self._points = [points[tile.rows] for tile in tiles]
@@ -118,7 +133,7 @@ class _Reduction:
         per_row = self._rows[s].new_empty(left.cuts[-1], n_groups, self._n_replicates)
         at = 0
         for t, right in zip(columns, rights, strict=True):
-            values = apply(self._kernel, self._squared_distances(s, t))
+            values = self._values(s, t)
             mine = per_row[:, at : at + len(right.groups)]
             self._over_columns(values, t, mine)
             if s < t and left.groups == right.groups:
@@ -130,12 +145,24 @@ class _Reduction:
         cells = sum(right.cuts[-1] for right in rights) - (left.cuts[-1] // 2 if s in columns else 0)
         return _Batch(codes, sums, left.cuts[-1] * cells)
 
-    def _squared_distances(self, s: int, t: int) -> Tensor:
-        """Squared distances of a tile pair, in this thread's scratch memory, trusted as `trust_below` says."""
-        squared = torch.mm(self._rows[s], self._columns[t], out=self._memory(s, t))
+    def over_columns(self, s: int, columns: Iterable[int]) -> Tensor:
+        """``Σ_j κ[i, j]`` of each row of a tile over some tiles: ``(rows,)``, float64."""
+        total = torch.zeros(self._tiles[s].cuts[-1], dtype=torch.float64, device=self._rows[s].device)
+        for t in columns:
+            total += self._values(s, t).sum(1)
+        return total
+
+    def _values(self, s: int, t: int) -> Tensor:
+        """κ of a tile pair, in this thread's scratch memory."""
+        products = torch.mm(self._rows[s], self._columns[t], out=self._memory(s, t))
+        return self._kernel.apply(self._mend(products, s, t) if self._kernel.of_distance else products)
+
+    def _mend(self, squared: Tensor, s: int, t: int) -> Tensor:
+        """Squared distances that can be trusted: computed again from differences where some are too small."""
         if s == t:
             squared.fill_diagonal_(float("inf"))
-        trust = float(trust_below(torch.tensor(self._tiles[s].smallest * self._tiles[t].smallest)))
+        n_pairs = torch.tensor(self._tiles[s].smallest * self._tiles[t].smallest)
+        trust = float(self._kernel.trust_below(n_pairs, max(self._largest)))
         # One cheap look at the smallest entry against the largest norms spares most tiles the exact check.
         if float(squared.amin()) < trust * (self._largest[s] + self._largest[t]):
             norms = self._norms[s][:, None] + self._norms[t]

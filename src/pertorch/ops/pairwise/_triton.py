@@ -7,173 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any, NamedTuple, final
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
+from pertorch.ops.pairwise import _programs
 from pertorch.ops.pairwise._kernels import Kernel
-from pertorch.ops.pairwise._schedule import Tasks, cut_tasks
+from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, cut_tasks
 from pertorch.ops.pairwise._split import Halves, split
 
 
-@triton.jit
-def _euclidean(squared):
-    return tl.sqrt(tl.abs(squared))
+@final
+class _Kappa(NamedTuple):
+    """κ as a device function of scaled squared distances, and how its values scale.
+
+    `power` is that of the points' scale in κ, `shrink` brings κ into the range of fp16, `at_zero` is κ(x, x).
+    """
+
+    function: Any
+    power: int = 0
+    shrink: float = 1.0
+    at_zero: float = 0.0
 
 
-@triton.jit
-def _sqeuclidean(squared):
-    return squared
+KAPPA = {
+    "euclidean": _Kappa(_programs.euclidean, power=1),
+    "sqeuclidean": _Kappa(_programs.sqeuclidean, power=2, shrink=2.0**-14),
+    "rbf": _Kappa(_programs.rbf, shrink=2.0**14, at_zero=1.0),
+}
 
 
-# κ of the squared distance, and the power of the scale that it carries
-KAPPA = {"euclidean": (_euclidean, 1), "sqeuclidean": (_sqeuclidean, 2)}
-
-
-@triton.jit
-def _add_dots(a_hi, a_lo, b_hi, b_lo, acc):
-    """``acc + a · bᵀ`` to float32's precision: the fourth product, lo · lo, is below it."""
-    acc = tl.dot(a_hi, tl.trans(b_hi), acc)
-    acc = tl.dot(a_hi, tl.trans(b_lo), acc)
-    return tl.dot(a_lo, tl.trans(b_hi), acc)
-
-
-@triton.jit
-def _load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: tl.constexpr):
-    """Features ``start : start + BK`` of some rows; rows outside are 0."""
-    at = rows[:, None].to(tl.int64) * width + (start + tl.arange(0, BK))[None, :]
-    if MASKED:
-        return tl.load(hi + at, mask=inside[:, None], other=0.0), tl.load(lo + at, mask=inside[:, None], other=0.0)
-    return tl.load(hi + at), tl.load(lo + at)
-
-
-@triton.jit
-def _counts(rows, columns, column_in, within):
-    """Which pairs of a tile count: within a group the upper triangle, whose mirror image the lower one is."""
-    return column_in[None, :] & ((columns[None, :] > rows[:, None]) | (within == 0))
-
-
-@triton.jit
-def _add_tile(
-    total,
-    worst,
-    hi,
-    lo,
-    norm,
-    rows,
-    row_in,
-    norm_rows,
-    a_hi,
-    a_lo,
-    columns,
-    column_in,
-    trust,
-    width,
-    within,
-    KAPPA: tl.constexpr,
-    MASKED: tl.constexpr,
-    RESIDENT: tl.constexpr,
-    BK: tl.constexpr,
-):
-    """Add κ of one tile to each row's total, and keep each row's least trusted ``d² − trust · (|x|² + |y|²)``."""
-    dots = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
-    if RESIDENT:  # the rows' features fit in shared memory: they are loaded once for all tiles
-        b_hi, b_lo = _load_halves(hi, lo, columns, column_in, 0, width, BK, MASKED)
-        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, dots)
-    else:
-        for start in range(0, width, BK):
-            a_hi, a_lo = _load_halves(hi, lo, rows, row_in, start, width, BK, True)
-            b_hi, b_lo = _load_halves(hi, lo, columns, column_in, start, width, BK, MASKED)
-            dots = _add_dots(a_hi * -2.0, a_lo * -2.0, b_hi, b_lo, dots)
-    if MASKED:
-        norm_columns = tl.load(norm + columns, mask=column_in, other=0.0)
-    else:
-        norm_columns = tl.load(norm + columns)
-    norms = norm_rows[:, None] + norm_columns[None, :]
-    squared = norms + dots
-    margin = squared - trust * norms
-    value = KAPPA(squared)  # of a negative number, too, for which `margin` has the tile computed again
-    if MASKED:
-        counts = _counts(rows, columns, column_in, within)
-        margin = tl.where(counts, margin, float("inf"))
-        value = tl.where(counts, value, 0.0)
-    return total + tl.sum(value, 1), tl.minimum(worst, tl.min(margin, 1))
-
-
-@triton.jit
-def _add_tile_exactly(total, raw, rows, row_in, columns, column_in, n_features, scale, within, KAPPA: tl.constexpr):
-    """Add κ of one tile, from differences of the values as given: slow, and right however close two cells are."""
-    squared = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
-    for k in range(n_features):
-        x = tl.load(raw + rows.to(tl.int64) * n_features + k, mask=row_in, other=0.0)
-        y = tl.load(raw + columns.to(tl.int64) * n_features + k, mask=column_in, other=0.0)
-        difference = (x[:, None] - y[None, :]) * scale
-        squared += difference * difference
-    counts = _counts(rows, columns, column_in, within)
-    return total + tl.sum(tl.where(counts, KAPPA(squared), 0.0), 1)
-
-
-@triton.jit(do_not_specialize=["width_blocks", "n_features", "within"])
-def _block_kernel(
-    hi,  # (n, width_blocks · BK) float16
-    lo,  # (n, width_blocks · BK) float16
-    norm,  # (n,) float32
-    raw,  # (n, n_features) float32
-    tasks,  # (t, 4) int32: row, end of its group, column, end of the columns
-    trusts,  # (t,) float32
-    out,  # (t,) float64
-    width_blocks,
-    n_features,
-    scale,
-    within,
-    KAPPA: tl.constexpr,
-    RESIDENT: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    BK: tl.constexpr,
-):
-    task = tl.program_id(0)
-    width = width_blocks * BK  # a multiple that the compiler can see: wide, asynchronous loads
-    row, row_stop = tl.load(tasks + 4 * task), tl.load(tasks + 4 * task + 1)
-    column, column_stop = tl.load(tasks + 4 * task + 2), tl.load(tasks + 4 * task + 3)
-    trust = tl.load(trusts + task)
-    if within != 0:
-        column = tl.maximum(column, row)
-
-    rows = row + tl.arange(0, BM)
-    row_in = rows < row_stop
-    norm_rows = tl.load(norm + rows, mask=row_in, other=0.0)
-    a_hi, a_lo = _load_halves(hi, lo, rows, row_in, 0, width, BK, True)
-    a_hi *= -2.0  # exact; and what is computed stays in registers, where the matrix units read it for nothing
-    a_lo *= -2.0
-    total = tl.zeros([BM], tl.float32)
-    worst = tl.full([BM], float("inf"), tl.float32)
-    # Whole tiles need no mask between two groups; the last tile, and any tile within a group, does.
-    n_columns = tl.maximum(column_stop - column, 0)
-    whole = tl.where(within != 0, 0, n_columns // BN * BN)
-    for start in range(0, whole, BN):
-        columns = column + start + tl.arange(0, BN)
-        total, worst = _add_tile(
-            total, worst, hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, columns < column_stop,
-            trust, width, within, KAPPA, False, RESIDENT, BK,
-        )  # fmt: skip
-    for start in range(whole, n_columns, BN):
-        columns = column + start + tl.arange(0, BN)
-        total, worst = _add_tile(
-            total, worst, hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, columns < column_stop,
-            trust, width, within, KAPPA, True, RESIDENT, BK,
-        )  # fmt: skip
-
-    if tl.min(worst, 0) < 0:
-        total = tl.zeros([BM], tl.float32)
-        for start in range(0, n_columns, BN):
-            columns = column + start + tl.arange(0, BN)
-            total = _add_tile_exactly(
-                total, raw, rows, row_in, columns, columns < column_stop, n_features, scale, within, KAPPA
-            )
-    tl.store(out + task, tl.sum(tl.where(row_in, total, 0.0).to(tl.float64), 0))
+def supports(points: Tensor, kernel: Kernel) -> bool:
+    """Whether the programs compute this: single precision on a GPU, κ of the distance."""
+    return points.is_cuda and points.dtype == torch.float32 and kernel.name in KAPPA
 
 
 def block_sums(
@@ -187,52 +54,129 @@ def block_sums(
     tick: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    total = torch.zeros(len(left), 1, dtype=torch.float64)
+    n_replicates = 1 if weights is None else weights.shape[1]
+    total = torch.zeros(len(left), n_replicates, dtype=torch.float64)
     data = split(points)
-    shape = _shape(float(offsets.diff().double().median()))
+    launch = _Plain(data, kernel, offsets) if weights is None else _Weighted(data, kernel, weights)
     with torch.cuda.device(points.device) if points.is_cuda else nullcontext():
         for within in (False, True):
             chosen = torch.nonzero((left == right) == within)[:, 0]
-            for pairs in cut_tasks(offsets, left[chosen], right[chosen], *shape[:2], points.device):
-                sums = _launch(data, pairs, kernel, within, *shape)
-                total[chosen[pairs.which], 0] = sums.cpu()
-                tick(pairs.n_cell_pairs // (2 if within else 1))
+            rows, columns = launch.tile
+            for tasks in cut_tasks(offsets, left[chosen], right[chosen], rows, columns, launch.most, points.device):
+                sums = launch(tasks, within)
+                if within:
+                    sums = 2 * sums + launch.at_zero(offsets, left[chosen][tasks.which])
+                total[chosen[tasks.which]] = sums.cpu()[:, :n_replicates]
+                tick(tasks.n_cell_pairs // (2 if within else 1))
     return total
 
 
-def _shape(typical: float) -> tuple[int, int, int, int]:
-    """Rows and columns of a tile, warps and pipeline stages, by the typical size of a group."""
-    return (128, 64, 4, 2) if typical > 96 else (64, 64, 4, 2)
+class _Launch:
+    """What both programs are given, and the sums of their tasks."""
+
+    tile: tuple[int, int]
+    most: int
+
+    def __init__(self, data: Halves, kernel: Kernel) -> None:
+        self.data, self.kernel, self.kappa = data, kernel, KAPPA[kernel.name]
+        width = data.hi.shape[1]
+        self.block = min(64, width)
+        self.width_blocks = width // self.block
+        self.largest = float(data.norm.max()) * data.scale**-2
+        self.unscale = data.scale**-self.kappa.power
+
+    def trust(self, tasks: Tasks) -> Tensor:
+        """The trusted ratio of each task."""
+        return self.kernel.trust_below(tasks.n_pairs, self.largest).float()
+
+    def add(self, out: Tensor, tasks: Tasks) -> Tensor:
+        """Sum the tasks of each pair of groups, in a fixed order: no atomics."""
+        return torch.segment_reduce(out, "sum", lengths=tasks.counts, axis=0) * self.unscale
 
 
-def _launch(
-    data: Halves, tasks: Tasks, kernel: Kernel, within: bool, bm: int, bn: int, warps: int, stages: int
-) -> Tensor:
-    kappa, power = KAPPA[kernel]
-    width = data.hi.shape[1]
-    bk = min(64, width)
-    out = torch.empty(len(tasks.spans), dtype=torch.float64, device=data.hi.device)
-    _block_kernel[(len(out),)](
-        data.hi,
-        data.lo,
-        data.norm,
-        data.raw,
-        tasks.spans,
-        tasks.trust,
-        out,
-        width // bk,
-        data.raw.shape[1],
-        data.scale,
-        int(within),
-        KAPPA=kappa,
-        RESIDENT=width == bk,
-        BM=bm,
-        BN=bn,
-        BK=bk,
-        num_warps=warps,
-        num_stages=stages,
-        maxnreg=128,
-    )
-    # one segment a pair of groups, added in a fixed order: no atomics
-    sums = torch.segment_reduce(out, "sum", lengths=tasks.counts)
-    return sums * ((2 if within else 1) * data.scale**-power)
+@final
+class _Plain(_Launch):
+    """Each cell counts once."""
+
+    most = MOST_TASKS
+
+    def __init__(self, data: Halves, kernel: Kernel, offsets: Tensor) -> None:
+        super().__init__(data, kernel)
+        # H100: 128 rows against 64 columns, two stages and 128 registers put three programs on a multiprocessor, so
+        # that one's roots hide another's products. Small groups waste less of a smaller tile.
+        self.tile = (128, 64) if float(offsets.diff().double().median()) > 96 else (64, 64)
+
+    def __call__(self, tasks: Tasks, within: bool) -> Tensor:
+        out = torch.empty(len(tasks.spans), dtype=torch.float64, device=self.data.hi.device)
+        _programs.block_kernel[(len(out),)](
+            *self.data[:4],
+            tasks.spans,
+            self.trust(tasks),
+            out,
+            self.width_blocks,
+            self.data.raw.shape[1],
+            self.data.scale,
+            self.kernel.gamma * self.data.scale**-2,
+            int(within),
+            KAPPA=self.kappa.function,
+            RESIDENT=self.width_blocks == 1,
+            BM=self.tile[0],
+            BN=self.tile[1],
+            BK=self.block,
+            num_warps=4,
+            num_stages=2,
+            maxnreg=128 if self.width_blocks == 1 else None,
+        )
+        return self.add(out, tasks)[:, None]
+
+    def at_zero(self, offsets: Tensor, groups: Tensor) -> Tensor:
+        """``Σ_i κ(x_i, x_i)`` of each group."""
+        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None].to(self.data.hi.device)
+
+
+@final
+class _Weighted(_Launch):
+    """Each cell counts as its weight says, in each replicate."""
+
+    tile = (128, 64)
+
+    def __init__(self, data: Halves, kernel: Kernel, weights: Tensor) -> None:
+        super().__init__(data, kernel)
+        n, r = weights.shape
+        self.replicates = next((b for b in (16, 32, 64) if r <= b), 128)
+        blocks = -(-r // self.replicates)
+        self.weights = torch.zeros(n, blocks * self.replicates, dtype=torch.float16, device=weights.device)
+        self.weights[:, :r] = weights
+        self.most = MOST_TASKS // (8 * blocks)
+
+    def __call__(self, tasks: Tasks, within: bool) -> Tensor:
+        blocks = self.weights.shape[1] // self.replicates
+        out = torch.empty(len(tasks.spans), self.weights.shape[1], dtype=torch.float64, device=self.data.hi.device)
+        _programs.weighted_block_kernel[(len(out), blocks)](
+            *self.data[:4],
+            tasks.spans,
+            self.trust(tasks),
+            self.weights,
+            out,
+            self.width_blocks,
+            self.data.raw.shape[1],
+            blocks,
+            self.data.scale,
+            self.kernel.gamma * self.data.scale**-2,
+            self.kappa.shrink,
+            int(within),
+            KAPPA=self.kappa.function,
+            RESIDENT=self.width_blocks == 1,
+            BM=self.tile[0],
+            BN=self.tile[1],
+            BK=self.block,
+            BR=self.replicates,
+            num_warps=8,
+            num_stages=2,
+        )
+        return self.add(out, tasks) / self.kappa.shrink
+
+    def at_zero(self, offsets: Tensor, groups: Tensor) -> Tensor:
+        """``Σ_i w_i² κ(x_i, x_i)`` of each group."""
+        squares = self.weights.double().square_().split(offsets.diff().tolist())
+        return self.kappa.at_zero * torch.stack([squares[g].sum(0) for g in groups.tolist()])

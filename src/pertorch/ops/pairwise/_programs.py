@@ -1,0 +1,233 @@
+"""Triton programs of the pairwise engine. `_triton.py` launches them."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def euclidean(squared, gamma):
+    """``d``: |.| costs nothing, and spares NaN where rounding left a negative number that is about to be mended."""
+    return tl.sqrt(tl.abs(squared))
+
+
+@triton.jit
+def sqeuclidean(squared, gamma):
+    """``d²``."""
+    return squared
+
+
+@triton.jit
+def rbf(squared, gamma):
+    """``exp(−γ d²)``; `gamma` comes scaled as the points are."""
+    return tl.exp(-gamma * squared)
+
+
+@triton.jit
+def _load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: tl.constexpr):
+    """Features ``start : start + BK`` of some rows; rows outside are 0."""
+    at = rows[:, None].to(tl.int64) * width + (start + tl.arange(0, BK))[None, :]
+    if MASKED:
+        upper = tl.load(hi + at, mask=inside[:, None], other=0.0)
+        lower = tl.load(lo + at, mask=inside[:, None], other=0.0)
+    else:
+        upper = tl.load(hi + at)
+        lower = tl.load(lo + at)
+    return upper, lower
+
+
+@triton.jit
+def _add_dots(a_hi, a_lo, b_hi, b_lo, acc):
+    """``acc + a · bᵀ`` to float32's precision: the fourth product, lo · lo, is below it."""
+    acc = tl.dot(a_hi, tl.trans(b_hi), acc)
+    acc = tl.dot(a_hi, tl.trans(b_lo), acc)
+    return tl.dot(a_lo, tl.trans(b_hi), acc)
+
+
+@triton.jit
+def _squared_distances(
+    hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, column_in, width,
+    MASKED: tl.constexpr, RESIDENT: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """``|x|² + |y|² − 2 x·y`` of a tile, and ``|x|² + |y|²``. Rows and columns outside have norm 0."""
+    dots = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
+    if RESIDENT:  # the rows' features fit in shared memory: they are loaded once for all tiles
+        b_hi, b_lo = _load_halves(hi, lo, columns, column_in, 0, width, BK, MASKED)
+        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, dots)
+    else:
+        for start in range(0, width, BK):
+            a_hi, a_lo = _load_halves(hi, lo, rows, row_in, start, width, BK, True)
+            b_hi, b_lo = _load_halves(hi, lo, columns, column_in, start, width, BK, MASKED)
+            dots = _add_dots(a_hi * -2.0, a_lo * -2.0, b_hi, b_lo, dots)
+    if MASKED:
+        norm_columns = tl.load(norm + columns, mask=column_in, other=0.0)
+    else:
+        norm_columns = tl.load(norm + columns)
+    norms = norm_rows[:, None] + norm_columns[None, :]
+    return norms + dots, norms
+
+
+@triton.jit
+def _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale):
+    """Squared distances of a tile from the values as given: slow, and right however close two cells are."""
+    squared = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
+    for k in tl.range(0, n_features, num_stages=1):
+        x = tl.load(raw + rows.to(tl.int64) * n_features + k, mask=row_in, other=0.0)
+        y = tl.load(raw + columns.to(tl.int64) * n_features + k, mask=column_in, other=0.0)
+        difference = (x[:, None] - y[None, :]) * scale
+        squared += difference * difference
+    return squared
+
+
+@triton.jit
+def _counts(rows, columns, column_in, within):
+    """Which pairs of a tile count: within a group the upper triangle, whose mirror image the lower one is."""
+    return column_in[None, :] & ((columns[None, :] > rows[:, None]) | (within == 0))
+
+
+@triton.jit
+def _task(tasks, within):
+    """First row, end of its group, first column and number of columns of this program's rectangle."""
+    at = tasks + 4 * tl.program_id(0)
+    row, row_stop, column, column_stop = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
+    if within != 0:
+        column = tl.maximum(column, row)
+    return row, row_stop, column, tl.maximum(column_stop - column, 0)
+
+
+@triton.jit(do_not_specialize=["width_blocks", "n_features", "within"])
+def block_kernel(
+    hi,  # (n, width_blocks · BK) float16
+    lo,  # (n, width_blocks · BK) float16
+    norm,  # (n,) float32
+    raw,  # (n, n_features) float32
+    tasks,  # (t, 4) int32: row, end of its group, column, end of the columns
+    trusts,  # (t,) float32
+    out,  # (t,) float64
+    width_blocks,
+    n_features,
+    scale,
+    gamma,
+    within,
+    KAPPA: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """``Σ_i Σ_j κ(x_i, x_j)`` over the rectangle of one task."""
+    width = width_blocks * BK  # a multiple that the compiler can see: wide, asynchronous loads
+    trust = tl.load(trusts + tl.program_id(0))
+    row, row_stop, column, n_columns = _task(tasks, within)
+    rows = row + tl.arange(0, BM)
+    row_in = rows < row_stop
+    norm_rows = tl.load(norm + rows, mask=row_in, other=0.0)
+    a_hi, a_lo = _load_halves(hi, lo, rows, row_in, 0, width, BK, True)
+    a_hi *= -2.0  # exact
+    a_lo *= -2.0
+    total = tl.zeros([BM], tl.float32)
+    worst = tl.full([BM], float("inf"), tl.float32)
+    # Whole tiles need no mask between two groups; the last tile, and any tile within a group, does.
+    whole = tl.where(within != 0, 0, n_columns // BN * BN)
+    for start in range(0, whole, BN):
+        columns = column + start + tl.arange(0, BN)
+        squared, norms = _squared_distances(
+            hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, row_in, width, False, RESIDENT, BK
+        )
+        worst = tl.minimum(worst, tl.min(squared - trust * norms, 1))
+        total += tl.sum(KAPPA(squared, gamma), 1)
+    for start in tl.range(whole, n_columns, BN, num_stages=1):
+        columns = column + start + tl.arange(0, BN)
+        column_in = columns < column + n_columns
+        squared, norms = _squared_distances(
+            hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, column_in, width, True, RESIDENT, BK
+        )
+        counts = _counts(rows, columns, column_in, within)
+        worst = tl.minimum(worst, tl.min(tl.where(counts, squared - trust * norms, float("inf")), 1))
+        total += tl.sum(tl.where(counts, KAPPA(squared, gamma), 0.0), 1)
+
+    if tl.min(worst, 0) < 0:
+        total = tl.zeros([BM], tl.float32)
+        for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
+            columns = column + start + tl.arange(0, 16)
+            column_in = columns < column + n_columns
+            squared = _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale)
+            counts = _counts(rows, columns, column_in, within)
+            total += tl.sum(tl.where(counts, KAPPA(squared, gamma), 0.0), 1)
+    tl.store(out + tl.program_id(0), tl.sum(tl.where(row_in, total, 0.0).to(tl.float64), 0))
+
+
+@triton.jit
+def _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates):
+    """``Σ_j κ[i, j] w[j, r]``: κ as two fp16 halves, the weights small integers that fp16 holds exactly."""
+    at = columns[:, None].to(tl.int64) * n_replicates + replicates[None, :]
+    w = tl.load(weights + at, mask=column_in[:, None], other=0.0)
+    values *= shrink
+    upper = values.to(tl.float16)
+    lower = (values - upper.to(tl.float32)).to(tl.float16)
+    return tl.dot(lower, w, tl.dot(upper, w))
+
+
+@triton.jit(do_not_specialize=["width_blocks", "n_features", "within", "replicate_blocks"])
+def weighted_block_kernel(
+    hi,
+    lo,
+    norm,
+    raw,
+    tasks,
+    trusts,
+    weights,  # (n, replicate_blocks · BR) float16
+    out,  # (t, replicate_blocks · BR) float64
+    width_blocks,
+    n_features,
+    replicate_blocks,
+    scale,
+    gamma,
+    shrink,
+    within,
+    KAPPA: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    BR: tl.constexpr,
+):
+    """``Σ_i Σ_j w[i, r] κ(x_i, x_j) w[j, r]`` over the rectangle of one task, for a block of replicates."""
+    width = width_blocks * BK
+    n_replicates = replicate_blocks * BR
+    trust = tl.load(trusts + tl.program_id(0))
+    row, row_stop, column, n_columns = _task(tasks, within)
+    rows = row + tl.arange(0, BM)
+    row_in = rows < row_stop
+    replicates = tl.program_id(1) * BR + tl.arange(0, BR)
+    norm_rows = tl.load(norm + rows, mask=row_in, other=0.0)
+    a_hi, a_lo = _load_halves(hi, lo, rows, row_in, 0, width, BK, True)
+    a_hi *= -2.0
+    a_lo *= -2.0
+    total = tl.zeros([BM, BR], tl.float32)
+    worst = tl.full([BM], float("inf"), tl.float32)
+    for start in range(0, n_columns, BN):
+        columns = column + start + tl.arange(0, BN)
+        column_in = columns < column + n_columns
+        squared, norms = _squared_distances(
+            hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, column_in, width, True, RESIDENT, BK
+        )
+        counts = _counts(rows, columns, column_in, within)
+        worst = tl.minimum(worst, tl.min(tl.where(counts, squared - trust * norms, float("inf")), 1))
+        values = tl.where(counts, KAPPA(squared, gamma), 0.0)
+        total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
+
+    if tl.min(worst, 0) < 0:
+        total = tl.zeros([BM, BR], tl.float32)
+        for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
+            columns = column + start + tl.arange(0, 16)
+            column_in = columns < column + n_columns
+            squared = _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale)
+            counts = _counts(rows, columns, column_in, within)
+            values = tl.where(counts, KAPPA(squared, gamma), 0.0)
+            total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
+
+    at = rows[:, None].to(tl.int64) * n_replicates + replicates[None, :]
+    w = tl.load(weights + at, mask=row_in[:, None], other=0.0).to(tl.float32)
+    tl.store(out + tl.program_id(0).to(tl.int64) * n_replicates + replicates, tl.sum((total * w).to(tl.float64), 0))

@@ -1,0 +1,224 @@
+"""Permutation tests of distances between groups of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
+from pertorch.data._frames import labels
+from pertorch.exec import progress_bar, resolve_devices
+from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
+from pertorch.stats import Permutations
+from pertorch.tl import _contrasts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+    from pertorch.exec import MultiGpu
+
+
+@final
+class DistanceTest:
+    """Is a group of cells farther from its reference than chance would have it?
+
+    Cells of a group and of the reference are dealt out again at the groups' own sizes, `n_perms` times. With ``b`` of
+    ``m`` permutations at least as far as the groups themselves, ``p = (b + 1) / (m + 1)`` (Phipson and Smyth 2010).
+    For ``metric="edistance"`` this is the E-test (Székely and Rizzo 2013; Peidli et al. 2024).
+
+    Parameters
+    ----------
+    metric
+        Name of any metric of :class:`Distance`.
+    n_perms
+        Number of permutations: the smallest p-value is ``1 / (n_perms + 1)``.
+    layer_key, obsm_key
+        As for :class:`Distance`.
+    padj_threshold
+        Below which p-values, raw and adjusted, are called significant.
+    correction
+        Method of ``statsmodels.stats.multitest.multipletests``, over the tested groups.
+    random_state
+        Seed.
+    **options
+        Options of the metric.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :class:`Distance`, and if ``n_perms < 1``, the threshold is not in (0, 1) or the correction is unknown.
+    """
+
+    def __init__(
+        self,
+        metric: str = "edistance",
+        *,
+        n_perms: int = 1000,
+        layer_key: str | None = None,
+        obsm_key: str | None = None,
+        padj_threshold: float = 0.05,
+        correction: str = "holm-sidak",
+        random_state: int = 0,
+        **options: Any,
+    ) -> None:
+        if layer_key is not None and obsm_key is not None:
+            raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
+        if n_perms < 1:
+            raise ValueError(f"n_perms={n_perms} must be at least 1.")
+        if not 0 < padj_threshold < 1:
+            raise ValueError(f"padj_threshold={padj_threshold} must lie between 0 and 1.")
+        adjust(np.array([0.5]), correction)
+        self.metric, self.layer_key, self.obsm_key = metric, layer_key, obsm_key
+        self.n_perms, self.padj_threshold, self.correction = n_perms, padj_threshold, correction
+        self.random_state = random_state
+        self._metric: Metric = get_metric(metric, **options)
+
+    def __call__(
+        self,
+        adata: AnnData,
+        groupby: str,
+        contrast: Any,
+        *,
+        groups: Sequence[Any] | None = None,
+        multi_gpu: MultiGpu = None,
+        show_progressbar: bool | None = None,
+    ) -> pd.DataFrame:
+        """Test every group against one reference.
+
+        Parameters
+        ----------
+        adata
+            Annotated data.
+        groupby
+            Column of ``adata.obs``.
+        contrast
+            The reference group.
+        groups
+            Groups to test, in this order; ``None`` tests all. The reference's own row is distance 0, p 1.
+        multi_gpu, show_progressbar
+            As for :meth:`Distance.pairwise`.
+
+        Returns
+        -------
+        One row per group: ``distance``, ``pvalue``, ``significant``, ``pvalue_adj``, ``significant_adj``.
+
+        Raises
+        ------
+        KeyError, ValueError
+            As :meth:`Distance.onesided_distances`.
+        """
+        known = Groups.from_obs(adata, groupby)
+        reference = known.names[known.index(contrast)]
+        targets = list(known.names) if groups is None else [known.names[known.index(g)] for g in dict.fromkeys(groups)]
+        found = known if groups is None else known.select([*targets, reference])
+        pairs = Pairs.onesided([found.index(t) for t in targets], [found.index(reference)])
+        table = self._test(adata, found, pairs, multi_gpu, show_progressbar)
+        return table.set_index(labels(targets, groupby))
+
+    def test_contrasts(
+        self,
+        adata: AnnData,
+        contrasts: pd.DataFrame,
+        *,
+        multi_gpu: MultiGpu = None,
+        show_progressbar: bool | None = None,
+    ) -> pd.DataFrame:
+        """Test every row of a table of contrasts: see :meth:`Distance.contrast_distances`.
+
+        Returns
+        -------
+        A copy of `contrasts` with the columns of a test.
+        """
+        _contrasts.validate(adata, contrasts)
+        found, pairs = _contrasts.conditions(adata, contrasts)
+        table = self._test(adata, found, pairs, multi_gpu, show_progressbar)
+        return contrasts.assign(**{column: table[column].to_numpy() for column in table})
+
+    def _test(
+        self, adata: AnnData, groups: Groups, pairs: Pairs, multi_gpu: MultiGpu, progress: bool | None
+    ) -> pd.DataFrame:
+        cells = Cells(open_matrix(adata, self.layer_key, self.obsm_key), groups)
+        devices = resolve_devices(multi_gpu)
+        distinct, position = pairs.distinct(len(groups.names), symmetric=self._metric.symmetric)
+        distance, pvalue = np.zeros(len(distinct)), np.ones(len(distinct))
+        if len(distinct):
+            metric = self._metric.bound(cells, devices[0])
+            distance = metric.evaluate(cells, distinct, devices)[:, 0]
+            permutations = [
+                self._permutations(groups, a, b)
+                for a, b in zip(distinct.left.tolist(), distinct.right.tolist(), strict=True)
+            ]
+            with progress_bar(lambda: len(distinct), f"{self.metric} test", progress) as bar:
+                nulls = _nulls(metric, cells, distinct, permutations, devices[0], bar.update)
+                pvalue = np.array([_pvalue(d, null) for d, null in zip(distance, nulls, strict=True)])
+        at, tested = position.numpy(), (position >= 0).numpy()
+        return self._table(np.where(tested, distance[at], 0.0), np.where(tested, pvalue[at], 1.0), tested)
+
+    def _permutations(self, groups: Groups, left: int, right: int) -> Permutations:
+        sizes, keys = groups.sizes.tolist(), groups.keys.tolist()
+        return Permutations(sizes[left], sizes[right], keys[left] ^ (keys[right] >> 1), self.n_perms, self.random_state)
+
+    def _table(self, distance: NDArray[Any], pvalue: NDArray[Any], tested: NDArray[Any]) -> pd.DataFrame:
+        adjusted = np.ones(len(pvalue))
+        if tested.any():
+            adjusted[tested] = adjust(pvalue[tested], self.correction)
+        return pd.DataFrame(
+            {
+                "distance": distance,
+                "pvalue": pvalue,
+                "significant": tested & (pvalue < self.padj_threshold),
+                "pvalue_adj": adjusted,
+                "significant_adj": tested & (adjusted < self.padj_threshold),
+            }
+        )
+
+
+def _nulls(
+    metric: Metric, cells: Cells, pairs: Pairs, permutations: Sequence[Permutations], device: torch.device, tick: Any
+) -> Iterator[NDArray[np.float64]]:
+    """Null distribution of each pair, by the metric's own way where it has one."""
+    if isinstance(metric, KernelMetric):
+        for null in kernel_nulls(metric, cells, pairs, permutations, device, tick):
+            yield null.numpy()
+        return
+    blocks = cells.on(device).split(cells.sizes.tolist())
+    for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
+        both = torch.cat([blocks[a], blocks[b]])
+        twice = Groups(("left", "right"), np.repeat(np.arange(2), len(both)))
+        dealt = Cells(as_matrix(torch.cat([both, both]), cells.matrix.name), twice)
+        yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0]
+        tick(1)
+
+
+def adjust(pvalues: NDArray[np.float64], method: str) -> NDArray[np.float64]:
+    """Adjusted p-values by a method of statsmodels.
+
+    Raises
+    ------
+    ValueError
+        If statsmodels does not know the method.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    below_one = np.minimum(pvalues, np.nextafter(1, 0))  # statsmodels takes log(1 − p)
+    try:
+        return np.asarray(multipletests(below_one, method=method)[1])
+    except ValueError:
+        raise ValueError(
+            f"correction={method!r} is not a method of statsmodels: try 'holm-sidak' or 'fdr_bh'."
+        ) from None
+
+
+def _pvalue(distance: float, null: NDArray[np.float64]) -> float:
+    """Share of permutations, the data's own labels among them, that are at least as far."""
+    # Two ways to add the same numbers differ in the last digits: a tie is what lies within a hundred-thousandth of the
+    # null's own spread.
+    at_least = np.count_nonzero(null >= distance - 1e-5 * null.std())
+    return (at_least + 1) / (len(null) + 1)
