@@ -30,10 +30,10 @@ def pairwise_frame(
 
 
 def onesided_frame(
-    groups: Groups, targets: Sequence[int], references: Sequence[Any], values: NDArray[np.float64], *, single: bool
+    groups: Groups, targets: Sequence[Any], references: Sequence[Any], values: NDArray[np.float64], *, single: bool
 ) -> pd.Series | pd.DataFrame:
     """Series named after the one reference, or a table with a column per reference."""
-    index = labels([groups.names[t] for t in targets], groups.column)
+    index = labels(targets, groups.column)
     table = values.reshape(len(index), len(references))
     if single:
         return pd.Series(table[:, 0], index=index, name=references[0])

@@ -7,9 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -32,8 +30,8 @@ class Metric(ABC):
         devices: Sequence[torch.device],
         weights: Weights | None = None,
         tick: Callable[[int], object] = lambda _: None,
-    ) -> NDArray[np.float64]:
-        """Distance of each pair in each replicate: shape ``(p, r)``, ``r = 1`` without weights.
+    ) -> torch.Tensor:
+        """Distance of each pair in each replicate: ``(p, r)``, float64, on the first device; ``r = 1`` without weights.
 
         Parameters
         ----------
@@ -58,7 +56,7 @@ class Metric(ABC):
             )
             for s in starts
         ]
-        return np.concatenate(chunks, axis=1)
+        return torch.cat(chunks, 1)
 
     def bound(self, cells: Cells, device: torch.device) -> Metric:
         """The metric for these cells: options that depend on the data become numbers."""
@@ -78,7 +76,7 @@ class Metric(ABC):
         devices: Sequence[torch.device],
         weights: torch.Tensor | None,
         tick: Callable[[int], object],
-    ) -> NDArray[np.float64]:
+    ) -> torch.Tensor:
         """As `evaluate`, for at most `REPLICATES` columns of weights, which lie on the first device."""
 
     @classmethod
@@ -88,7 +86,7 @@ class Metric(ABC):
 
 
 def group_totals(cells: Cells, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64, on the CPU."""
+    """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64, where they lie."""
     if weights is None:
         return cells.sizes.double()[:, None]
-    return torch.stack([part.sum(0, dtype=torch.float64) for part in weights.split(cells.sizes.tolist())]).cpu()
+    return torch.segment_reduce(weights.double(), "sum", lengths=cells.sizes.to(weights.device), axis=0)

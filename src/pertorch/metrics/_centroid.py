@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.metrics._base import Metric, group_totals
@@ -36,7 +34,7 @@ class CentroidMetric(Metric):
         devices: Sequence[torch.device],
         weights: Tensor | None,
         tick: Callable[[int], object],
-    ) -> NDArray[np.float64]:
+    ) -> Tensor:
         rows = cells.on(devices[0])
         n = group_totals(cells, weights).to(rows.device)
         means = group_sums(rows, cells.offsets, weights) / n[:, :, None]
@@ -48,8 +46,7 @@ class CentroidMetric(Metric):
             )
         ]
         tick(1)
-        out: NDArray[np.float64] = torch.cat(values).cpu().numpy()
-        return out
+        return torch.cat(values)
 
 
 @final

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.exec import map_devices
@@ -24,7 +22,7 @@ CellWise = Literal["euclidean", "sqeuclidean", "cosine"]
 
 @final
 class PairSums(NamedTuple):
-    """Sums of κ over all ordered pairs of cells, and cells: each of shape ``(p, r)``, float64, on the CPU."""
+    """Sums of κ over all ordered pairs of cells, and cells: each of shape ``(p, r)``, float64."""
 
     between: Tensor
     within_left: Tensor
@@ -62,7 +60,7 @@ class KernelMetric(Metric):
         devices: Sequence[torch.device],
         weights: Tensor | None,
         tick: Callable[[int], object],
-    ) -> NDArray[np.float64]:
+    ) -> Tensor:
         left, right, at_left, at_right = self._blocks(pairs)
         kernel = self.kappa()
 
@@ -77,12 +75,14 @@ class KernelMetric(Metric):
                 tick=tick,
             )
 
-        sums = torch.cat(map_devices(devices, lambda: block_cost(cells.offsets, left, right), work))
-        n = group_totals(cells, weights)
+        runs = map_devices(devices, lambda: block_cost(cells.offsets, left, right), work)
+        sums = torch.cat([run.to(devices[0]) for run in runs])
+        n = group_totals(cells, weights).to(devices[0])
         between, within = sums[: len(pairs)], sums[len(pairs) :]
         if not self.uses_within:
             within = between.new_zeros(1, 1)
-        return self.combine(PairSums(between, within[at_left], within[at_right], n[pairs.left], n[pairs.right])).numpy()
+        a, b, at_left, at_right = (t.to(devices[0]) for t in (pairs.left, pairs.right, at_left, at_right))
+        return self.combine(PairSums(between, within[at_left], within[at_right], n[a], n[b]))
 
     def _blocks(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The pairs, then each group that occurs with itself; and where each pair finds its two among the latter."""

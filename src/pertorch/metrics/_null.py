@@ -69,16 +69,15 @@ def _null(metric: KernelMetric, rows: Tensor, rho: Tensor, permutations: Permuta
     for start in range(0, permutations.n_replicates, step):
         stop = min(start + step, permutations.n_replicates)
         subset = permutations.subset(start, stop, rows.device)
-        within = _within_subsets(metric, rows, subset).to(rho.device)
+        within = _within_subsets(metric, rows, subset)
         over = rho[subset].sum(1)
-        sizes = torch.tensor([[float(k)], [float(n - k)]], dtype=torch.float64).expand(2, len(subset))
+        small, large = rho.new_full((), k), rho.new_full((), n - k)
         between, rest = over - within, rho.sum() - 2 * over + within
-        small, large = (t.cpu() for t in (within, rest))
-        first = PairSums(between.cpu(), small, large, sizes[0], sizes[1])
+        sums = PairSums(between, within, rest, small, large)
         if permutations.n_left > permutations.n_right:
-            first = PairSums(between.cpu(), large, small, sizes[1], sizes[0])
-        out.append(metric.combine(first))
-    return torch.cat(out)
+            sums = PairSums(between, rest, within, large, small)
+        out.append(metric.combine(sums))
+    return torch.cat(out).cpu()
 
 
 def _within_subsets(metric: KernelMetric, rows: Tensor, subset: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ def _within_subsets(metric: KernelMetric, rows: Tensor, subset: Tensor) -> Tenso
     n_subsets, k = subset.shape
     if len(rows) > SUBSETS_ABOVE[rows.device.type] * k:
         offsets, each = torch.arange(n_subsets + 1) * k, torch.arange(n_subsets)
-        return block_sums(rows[subset.flatten()], offsets, each, each, kernel=metric.kappa())[:, 0]
+        return block_sums(rows, offsets, each, each, kernel=metric.kappa(), index=subset.flatten())[:, 0]
     weights = torch.zeros(n_subsets, len(rows), device=rows.device).scatter_(1, subset, 1.0).T
     zero = torch.tensor([0])
     return block_sums(rows, torch.tensor([0, len(rows)]), zero, zero, kernel=metric.kappa(), weights=weights)[0]

@@ -48,7 +48,7 @@ class Permutations(Weights):
 
         Cells are numbered through both groups, left then right.
         """
-        replicate = torch.arange(start, stop, device=device)[:, None]
+        replicate = torch.arange(start, stop, device=device)
         position = torch.arange(self.n_small, device=device)
         return shuffled(self.seed, self.key, replicate, position, self.n_left + self.n_right)
 

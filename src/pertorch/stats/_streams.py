@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from pertorch.ops.shuffle import n_keys, permute
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: 2⁶⁴ divided by the golden ratio
 
@@ -23,60 +23,27 @@ def uniform(seed: int, key: Tensor, replicate: Tensor, draw: Tensor) -> Tensor:
 
 
 def shuffled(seed: int, key: int, replicate: Tensor, position: Tensor, n: int) -> Tensor:
-    """Where a random permutation of ``range(n)`` sends `position`, one permutation per replicate, none of them stored.
-
-    A Feistel network over pairs of digits ``(x, y)``, ``x < a``, ``y < b``, ``a b ≥ n``, with addition in place of
-    exclusive or (Black and Rogaway 2002): each round shifts one digit by a random function of the other, which is a
-    bijection whatever the function. The few values past ``n`` are sent round again.
+    """Where a random permutation of ``range(n)`` sends each position, one permutation per replicate, none stored.
 
     Parameters
     ----------
     seed, key
         Fix the permutations, together with the replicate.
-    replicate, position
-        Broadcast against each other, int64, on the device that computes.
+    replicate
+        Shape ``(r,)``, int64, on the device that computes.
+    position
+        Shape ``(k,)``, int64.
     n
-        Size of the set that is permuted.
+        Size of the set that is permuted, at most 2³⁰.
+
+    Returns
+    -------
+    Shape ``(r, k)``, int64. See :func:`pertorch.ops.shuffle.permute` for the method.
     """
-    if n >= 2**30:
-        raise ValueError(f"permutations of {n} cells: at most 2**30 are supported.")
-    a = math.isqrt(n - 1) + 1 if n > 1 else 1
-    b = max(1, -(-n // a))
-    rounds = 4 if n > 256 else 16  # of both digits; few values mix slowly
     state = _mix(torch.tensor(key ^ (seed * 0x2545F4914F6CDD1D % 2**63), device=replicate.device))
-    state = _mix(state + replicate[..., None] * _GOLDEN)
-    rounds_of = torch.arange(1, 2 * rounds + 1, device=replicate.device)
-    keys = (_mix(state + rounds_of * _GOLDEN) >> 32).int()
-    value = position.int().expand(torch.broadcast_shapes(replicate.shape, position.shape))
-    value = _feistel(value, keys, a, b)
-    outside = torch.nonzero(value.flatten() >= n)[:, 0]
-    every_key = keys.expand(*value.shape, -1).reshape(-1, 2 * rounds) if len(outside) else keys
-    while len(outside):
-        again = _feistel(value.flatten()[outside], every_key[outside], a, b)
-        value.view(-1)[outside] = again
-        outside = outside[again >= n]
-    return value.long()
-
-
-def _feistel(value: Tensor, keys: Tensor, a: int, b: int) -> Tensor:
-    x, y = torch.div(value, b, rounding_mode="floor"), value % b
-    for i in range(0, keys.shape[-1], 2):
-        _shift_digit(x, y, keys[..., i], a)
-        _shift_digit(y, x, keys[..., i + 1], b)
-    return x.mul_(b).add_(y)
-
-
-def _shift_digit(digit: Tensor, other: Tensor, key: Tensor, n: int) -> None:
-    """Add a random function of the other digit to a digit below `n`, modulo `n`, in place.
-
-    A multiply-and-shift hash in 32 bits; its upper 16 choose the function's value. Integer division would take ten
-    times as long.
-    """
-    z = (other * -1640531527).add_(key)  # 2³² divided by the golden ratio
-    z.bitwise_xor_((z >> 15).bitwise_and_(0x1FFFF)).mul_(0x2C1B3C6D)
-    z.bitwise_xor_((z >> 12).bitwise_and_(0xFFFFF)).mul_(0x297A2D39)
-    digit.add_((z >> 16).bitwise_and_(0xFFFF).mul_(n).bitwise_right_shift_(16))
-    digit.sub_((digit >= n).int().mul_(n))
+    state = _mix(state + replicate[:, None] * _GOLDEN)
+    keys = _mix(state + torch.arange(1, n_keys(n) + 1, device=replicate.device) * _GOLDEN)
+    return permute(position.int(), (keys >> 32).int(), n).long()
 
 
 def _mix(z: Tensor) -> Tensor:

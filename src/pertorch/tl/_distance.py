@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pertorch.data import Cells, Groups, Matrix, Pairs, onesided_frame, open_matrix, pairwise_frame
-from pertorch.data._matrix import as_matrix
+from pertorch.data import Cells, Groups, Matrix, Pairs, as_matrix, onesided_frame, open_matrix, pairwise_frame
 from pertorch.exec import progress_bar, resolve_devices
 from pertorch.metrics import get_metric
 from pertorch.stats import Bootstrap
@@ -98,8 +98,7 @@ class Distance:
         ValueError
             If one is empty, holds NaN or infinity, or the numbers of features differ.
         """
-        values = self._evaluate(*_two_groups(X, Y), progress=False)
-        return float(values[0, 0])
+        return float(self._evaluate(*_two_groups(X, Y), progress=False)[0, 0])
 
     def bootstrap(self, X: Any, Y: Any, *, n_bootstrap: int = 100, random_state: int = 0) -> MeanVar:
         """Bootstrap mean and variance of the distance between two groups given as arrays.
@@ -115,7 +114,7 @@ class Distance:
         """
         cells, pairs = _two_groups(X, Y)
         values = self._evaluate(cells, pairs, progress=False, n_bootstrap=n_bootstrap, seed=random_state)
-        return MeanVar(float(values[0].mean()), float(values[0].var()))
+        return MeanVar(float(values.mean()), float(values.var(correction=0)))
 
     def pairwise(
         self,
@@ -169,16 +168,13 @@ class Distance:
         del n_jobs
         found = Groups.from_obs(adata, groupby, groups)
         pairs = Pairs.all(len(found.names), symmetric=self._metric.symmetric)
-        n_replicates = n_bootstrap if bootstrap else None
-        values = self._evaluate(
-            self._cells(adata, found), pairs, multi_gpu, show_progressbar, n_bootstrap=n_replicates, seed=random_state
-        )
 
-        def frame(column: NDArray[np.float64], suffix: str = "") -> pd.DataFrame:
+        def frame(column: NDArray[np.float64], suffix: str) -> pd.DataFrame:
             name = f"pairwise {self.metric}{suffix}"
             return pairwise_frame(found, pairs, column, name, symmetric=self._metric.symmetric)
 
-        return _moments(values, frame, " variance") if bootstrap else frame(values[:, 0])
+        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     def onesided_distances(
         self,
@@ -223,15 +219,12 @@ class Distance:
         targets = list(known.names) if groups is None else [known.names[known.index(g)] for g in dict.fromkeys(groups)]
         found = known if groups is None else known.select([*targets, *references])
         pairs = Pairs.onesided([found.index(t) for t in targets], [found.index(r) for r in references])
-        n_replicates = n_bootstrap if bootstrap else None
-        values = self._evaluate(
-            self._cells(adata, found), pairs, multi_gpu, show_progressbar, n_bootstrap=n_replicates, seed=random_state
-        )
 
-        def frame(column: NDArray[np.float64]) -> pd.Series | pd.DataFrame:
-            return onesided_frame(found, [found.index(t) for t in targets], references, column, single=single)
+        def frame(column: NDArray[np.float64], _: str) -> pd.Series | pd.DataFrame:
+            return onesided_frame(found, targets, references, column, single=single)
 
-        return _moments(values, frame) if bootstrap else frame(values[:, 0])
+        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     def contrast_distances(
         self,
@@ -266,15 +259,12 @@ class Distance:
         """
         _contrasts.validate(adata, contrasts)
         found, pairs = _contrasts.conditions(adata, contrasts)
-        n_replicates = n_bootstrap if bootstrap else None
-        values = self._evaluate(
-            self._cells(adata, found), pairs, multi_gpu, show_progressbar, n_bootstrap=n_replicates, seed=random_state
-        )
 
-        def frame(column: NDArray[np.float64]) -> pd.DataFrame:
+        def frame(column: NDArray[np.float64], _: str) -> pd.DataFrame:
             return contrasts.assign(**{self.metric: column})
 
-        return _moments(values, frame) if bootstrap else frame(values[:, 0])
+        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     create_contrasts = staticmethod(_contrasts.create)
     validate_contrasts = staticmethod(_contrasts.validate)
@@ -282,16 +272,32 @@ class Distance:
     def _cells(self, adata: AnnData, groups: Groups) -> Cells:
         return Cells(open_matrix(adata, self.layer_key, self.obsm_key), groups)
 
+    def _frames(
+        self,
+        cells: Cells,
+        pairs: Pairs,
+        frame: Callable[[NDArray[np.float64], str], Frame],
+        multi_gpu: MultiGpu,
+        progress: bool | None,
+        n_bootstrap: int | None,
+        seed: int,
+    ) -> Any:
+        """The distances as `frame` lays them out; with replicates, their mean and their variance."""
+        values = self._evaluate(cells, pairs, multi_gpu, progress, n_bootstrap, seed)
+        if n_bootstrap is None:
+            return frame(values[:, 0].cpu().numpy(), "")
+        variance, mean = torch.var_mean(values, 1, correction=0)
+        return frame(mean.cpu().numpy(), ""), frame(variance.cpu().numpy(), " variance")
+
     def _evaluate(
         self,
         cells: Cells,
         pairs: Pairs,
         multi_gpu: MultiGpu = None,
         progress: bool | None = None,
-        *,
         n_bootstrap: int | None = None,
         seed: int = 0,
-    ) -> NDArray[np.float64]:
+    ) -> Tensor:
         """Distances of all pairs, shape ``(p, r)``: each distinct pair computed once, a group with itself 0."""
         weights = None
         if n_bootstrap is not None:
@@ -302,14 +308,13 @@ class Distance:
         devices = resolve_devices(multi_gpu)
         n_replicates = n_bootstrap or 1
         if not len(distinct):
-            return np.zeros((len(pairs), n_replicates))
+            return torch.zeros(len(pairs), n_replicates, dtype=torch.float64)
         with progress_bar(lambda: self._metric.cost(cells, distinct, n_replicates), self.metric, progress) as bar:
             values = self._metric.evaluate(cells, distinct, devices, weights, bar.update)
-        return np.where((position >= 0).numpy()[:, None], values[position.numpy()], 0.0)
-
-
-def _moments(values: NDArray[np.float64], frame: Callable[..., Frame], *suffix: str) -> tuple[Frame, Frame]:
-    return frame(values.mean(1)), frame(values.var(1), *suffix)
+        if pairs.are_distinct:
+            return values
+        position = position.to(values.device)
+        return torch.where(position[:, None] >= 0, values[position], 0.0)
 
 
 def _references(selected_group: Any, known: Groups) -> tuple[list[Any], bool]:

@@ -150,7 +150,7 @@ class DistanceTest:
         distance, pvalue = np.zeros(len(distinct)), np.ones(len(distinct))
         if len(distinct):
             metric = self._metric.bound(cells, devices[0])
-            distance = metric.evaluate(cells, distinct, devices)[:, 0]
+            distance = metric.evaluate(cells, distinct, devices)[:, 0].cpu().numpy()
             permutations = [
                 self._permutations(groups, a, b)
                 for a, b in zip(distinct.left.tolist(), distinct.right.tolist(), strict=True)
@@ -193,7 +193,7 @@ def _nulls(
         both = torch.cat([blocks[a], blocks[b]])
         twice = Groups(("left", "right"), np.repeat(np.arange(2), len(both)))
         dealt = Cells(as_matrix(torch.cat([both, both]), cells.matrix.name), twice)
-        yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0]
+        yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
         tick(1)
 
 

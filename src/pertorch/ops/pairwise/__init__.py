@@ -26,6 +26,7 @@ def block_sums(
     *,
     kernel: Kernel,
     weights: Tensor | None = None,
+    index: Tensor | None = None,
     tick: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
     """Sum κ over all ordered pairs of cells of each pair of groups.
@@ -45,19 +46,25 @@ def block_sums(
     weights
         Shape ``(n, r)``: one column per replicate, small non-negative integers held as float32; ``None`` is one
         replicate in which each cell counts once.
+    index
+        Shape ``(n',)``, int64: where given, the groups are runs of ``points[index]``, which is never made whole. Only
+        without `weights`.
     tick
         Called with the number of pairs of cells done, as they are done.
 
     Returns
     -------
-    Shape ``(p, r)``, float64, on the CPU. The same bits on every run, with any number of threads, and for a pair
+    Shape ``(p, r)``, float64, on the device of `points`. The same bits on every run, with any number of threads, and for a pair
     whatever other pairs are asked for on the same device.
     """
     if points.is_cuda and find_spec("triton"):
         from pertorch.ops.pairwise import _triton
 
         if _triton.supports(points, kernel):
-            return _triton.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
+            return _triton.block_sums(
+                points, offsets, left, right, kernel=kernel, weights=weights, index=index, tick=tick
+            )
+    points = points if index is None else points[index]
     return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
 
 
@@ -67,7 +74,7 @@ def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, ke
     Parameters
     ----------
     points, offsets, left, right, kernel
-        As for :func:`block_sums`, but pairs may come in any order.
+        As for :func:`block_sums`, but left and right may come in any order.
 
     Returns
     -------

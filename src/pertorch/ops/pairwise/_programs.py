@@ -87,6 +87,14 @@ def _counts(rows, columns, column_in, within):
 
 
 @triton.jit
+def _where(index, positions, inside, GATHER: tl.constexpr):
+    """Rows of the points at some positions of the groups' order."""
+    if GATHER:
+        positions = tl.load(index + positions, mask=inside, other=0)
+    return positions
+
+
+@triton.jit
 def _task(tasks, within):
     """First row, end of its group, first column and number of columns of this program's rectangle."""
     at = tasks + 4 * tl.program_id(0)
@@ -104,6 +112,7 @@ def block_kernel(
     raw,  # (n, n_features) float32
     tasks,  # (t, 4) int32: row, end of its group, column, end of the columns
     trusts,  # (t,) float32
+    index,  # (n',) int32, where the cells are; read only with GATHER
     out,  # (t,) float64
     width_blocks,
     n_features,
@@ -112,6 +121,7 @@ def block_kernel(
     within,
     KAPPA: tl.constexpr,
     RESIDENT: tl.constexpr,
+    GATHER: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
@@ -122,8 +132,9 @@ def block_kernel(
     row, row_stop, column, n_columns = _task(tasks, within)
     rows = row + tl.arange(0, BM)
     row_in = rows < row_stop
-    norm_rows = tl.load(norm + rows, mask=row_in, other=0.0)
-    a_hi, a_lo = _load_halves(hi, lo, rows, row_in, 0, width, BK, True)
+    x = _where(index, rows, row_in, GATHER)
+    norm_rows = tl.load(norm + x, mask=row_in, other=0.0)
+    a_hi, a_lo = _load_halves(hi, lo, x, row_in, 0, width, BK, True)
     a_hi *= -2.0  # exact
     a_lo *= -2.0
     total = tl.zeros([BM], tl.float32)
@@ -132,16 +143,18 @@ def block_kernel(
     whole = tl.where(within != 0, 0, n_columns // BN * BN)
     for start in range(0, whole, BN):
         columns = column + start + tl.arange(0, BN)
+        y = _where(index, columns, columns >= 0, GATHER)
         squared, norms = _squared_distances(
-            hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, row_in, width, False, RESIDENT, BK
+            hi, lo, norm, x, row_in, norm_rows, a_hi, a_lo, y, row_in, width, False, RESIDENT, BK
         )
         worst = tl.minimum(worst, tl.min(squared - trust * norms, 1))
         total += tl.sum(KAPPA(squared, gamma), 1)
     for start in tl.range(whole, n_columns, BN, num_stages=1):
         columns = column + start + tl.arange(0, BN)
         column_in = columns < column + n_columns
+        y = _where(index, columns, column_in, GATHER)
         squared, norms = _squared_distances(
-            hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, column_in, width, True, RESIDENT, BK
+            hi, lo, norm, x, row_in, norm_rows, a_hi, a_lo, y, column_in, width, True, RESIDENT, BK
         )
         counts = _counts(rows, columns, column_in, within)
         worst = tl.minimum(worst, tl.min(tl.where(counts, squared - trust * norms, float("inf")), 1))
@@ -152,7 +165,8 @@ def block_kernel(
         for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
             columns = column + start + tl.arange(0, 16)
             column_in = columns < column + n_columns
-            squared = _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale)
+            y = _where(index, columns, column_in, GATHER)
+            squared = _squared_differences(raw, x, row_in, y, column_in, n_features, scale)
             counts = _counts(rows, columns, column_in, within)
             total += tl.sum(tl.where(counts, KAPPA(squared, gamma), 0.0), 1)
     tl.store(out + tl.program_id(0), tl.sum(tl.where(row_in, total, 0.0).to(tl.float64), 0))

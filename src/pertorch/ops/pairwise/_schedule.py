@@ -115,19 +115,22 @@ class Tasks(NamedTuple):
     n_cell_pairs: int
 
 
-def cut_tasks(
-    offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, most: int, device: torch.device
-) -> Iterator[Tasks]:
-    """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, `most` of them at once."""
+def cut_tasks(offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, most: int) -> Iterator[Tasks]:
+    """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, about `most` at once.
+
+    The tensors, all on one device, give tasks on that device.
+    """
     sizes, span = offsets.diff(), columns * COLUMN_TILES
-    strips = -(-sizes // rows)
-    n_tasks = (strips[left] * -(-sizes[right] // span)).cumsum(0)
+    until = (-(-sizes // rows)[left] * -(-sizes // span)[right]).cumsum(0)
     begin = 0
     while begin < len(left):
-        done = int(n_tasks[begin - 1]) if begin else 0
-        end = max(begin + 1, int(torch.searchsorted(n_tasks, done + most, right=True)))
+        if begin == 0 and int(until[-1]) <= most:
+            end = len(left)
+        else:
+            done = int(until[begin - 1]) if begin else 0
+            end = max(begin + 1, int(torch.searchsorted(until, done + most, right=True)))
         which = slice(begin, end)
-        yield _tasks(which, offsets.to(device), left[which].to(device), right[which].to(device), rows, span)
+        yield _tasks(which, offsets, left[which], right[which], rows, span)
         begin = end
 
 
@@ -136,8 +139,8 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     n, m = sizes[left], sizes[right]
     across = -(-m // span)
     counts = -(-n // rows) * across
-    pair = torch.repeat_interleave(torch.arange(len(left), device=left.device), counts)
-    position = torch.arange(len(pair), device=left.device) - (counts.cumsum(0) - counts)[pair]
+    pair = torch.repeat_interleave(counts)
+    position = torch.arange(len(pair), device=pair.device) - (counts.cumsum(0) - counts)[pair]
     row = offsets[left][pair] + torch.div(position, across[pair], rounding_mode="floor") * rows
     column = offsets[right][pair] + position % across[pair] * span
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]

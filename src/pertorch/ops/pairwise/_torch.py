@@ -42,7 +42,7 @@ def block_sums(
         asked_for = codes[wanted] == done.codes
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
         tick(done.n_pairs)
-    return total
+    return total.to(points.device)
 
 
 def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, kernel: Kernel) -> list[Tensor]:

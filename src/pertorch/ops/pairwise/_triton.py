@@ -51,22 +51,23 @@ def block_sums(
     *,
     kernel: Kernel,
     weights: Tensor | None = None,
+    index: Tensor | None = None,
     tick: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    n_replicates = 1 if weights is None else weights.shape[1]
-    total = torch.zeros(len(left), n_replicates, dtype=torch.float64)
+    device, n_replicates = points.device, 1 if weights is None else weights.shape[1]
     data = split(points)
-    launch = _Plain(data, kernel, offsets) if weights is None else _Weighted(data, kernel, weights)
-    with torch.cuda.device(points.device) if points.is_cuda else nullcontext():
+    launch = _Plain(data, kernel, offsets, index) if weights is None else _Weighted(data, kernel, weights)
+    offsets, left, right = offsets.to(device), left.to(device), right.to(device)
+    total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
+    with torch.cuda.device(device) if points.is_cuda else nullcontext():
         for within in (False, True):
             chosen = torch.nonzero((left == right) == within)[:, 0]
-            rows, columns = launch.tile
-            for tasks in cut_tasks(offsets, left[chosen], right[chosen], rows, columns, launch.most, points.device):
+            for tasks in cut_tasks(offsets, left[chosen], right[chosen], *launch.tile, launch.most):
                 sums = launch(tasks, within)
                 if within:
                     sums = 2 * sums + launch.at_zero(offsets, left[chosen][tasks.which])
-                total[chosen[tasks.which]] = sums.cpu()[:, :n_replicates]
+                total[chosen[tasks.which]] = sums[:, :n_replicates]
                 tick(tasks.n_cell_pairs // (2 if within else 1))
     return total
 
@@ -100,8 +101,9 @@ class _Plain(_Launch):
 
     most = MOST_TASKS
 
-    def __init__(self, data: Halves, kernel: Kernel, offsets: Tensor) -> None:
+    def __init__(self, data: Halves, kernel: Kernel, offsets: Tensor, index: Tensor | None) -> None:
         super().__init__(data, kernel)
+        self.index = None if index is None else index.int()
         # H100: 128 rows against 64 columns, two stages and 128 registers put three programs on a multiprocessor, so
         # that one's roots hide another's products. Small groups waste less of a smaller tile.
         self.tile = (128, 64) if float(offsets.diff().double().median()) > 96 else (64, 64)
@@ -112,6 +114,7 @@ class _Plain(_Launch):
             *self.data[:4],
             tasks.spans,
             self.trust(tasks),
+            tasks.spans if self.index is None else self.index,
             out,
             self.width_blocks,
             self.data.raw.shape[1],
@@ -120,6 +123,7 @@ class _Plain(_Launch):
             int(within),
             KAPPA=self.kappa.function,
             RESIDENT=self.width_blocks == 1,
+            GATHER=self.index is not None,
             BM=self.tile[0],
             BN=self.tile[1],
             BK=self.block,
@@ -131,14 +135,16 @@ class _Plain(_Launch):
 
     def at_zero(self, offsets: Tensor, groups: Tensor) -> Tensor:
         """``Σ_i κ(x_i, x_i)`` of each group."""
-        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None].to(self.data.hi.device)
+        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None]
 
 
 @final
 class _Weighted(_Launch):
     """Each cell counts as its weight says, in each replicate."""
 
-    tile = (128, 64)
+    tile = (64, 32)  # H100: 1.05 to 1.2 times as fast as four other shapes
+    warps = 4
+    stages = 2
 
     def __init__(self, data: Halves, kernel: Kernel, weights: Tensor) -> None:
         super().__init__(data, kernel)
@@ -171,12 +177,14 @@ class _Weighted(_Launch):
             BN=self.tile[1],
             BK=self.block,
             BR=self.replicates,
-            num_warps=8,
-            num_stages=2,
+            num_warps=self.warps,
+            num_stages=self.stages,
         )
         return self.add(out, tasks) / self.kappa.shrink
 
     def at_zero(self, offsets: Tensor, groups: Tensor) -> Tensor:
         """``Σ_i w_i² κ(x_i, x_i)`` of each group."""
-        squares = self.weights.double().square_().split(offsets.diff().tolist())
-        return self.kappa.at_zero * torch.stack([squares[g].sum(0) for g in groups.tolist()])
+        if not self.kappa.at_zero:
+            return self.weights.new_zeros((), dtype=torch.float64)
+        squares = torch.segment_reduce(self.weights.double().square_(), "sum", lengths=offsets.diff(), axis=0)
+        return self.kappa.at_zero * squares[groups]
