@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from pertorch.ops.pairwise import block_sums, row_sums
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
     from pertorch.stats import Permutations
+
+Piece = tuple[int, int, int]
 
 # Distances of a subset of n cells take about 7e-10 s a pair on a core, a product with one column of weights over all
 # N cells 1.3e-11 s a pair: above N = 5 n the subsets are cheaper. On a GPU they always are.
@@ -29,63 +31,116 @@ def kernel_nulls(
     permutations: Sequence[Permutations],
     device: torch.device,
     tick: Callable[[int], object],
-) -> Iterator[Tensor]:
-    """Null distribution of a kernel metric for each pair: float64, shape ``(n_replicates,)``.
+) -> Tensor:
+    """Null distributions of a kernel metric: ``(pairs, replicates)``, float64, on the CPU.
 
-    With A the cells dealt to one group, B the others and ρ the sums of κ over all of a pair's cells,
-    ``Σ_AB = Σ_A ρ − Σ_AA`` and ``Σ_BB = Σ ρ − 2 Σ_A ρ + Σ_AA``: only distances within the smaller group are
-    evaluated anew.
+    With A the cells dealt to the smaller group, B the others and ρ the sums of κ over all of a pair's cells,
+    ``Σ_AB = Σ_A ρ − Σ_AA`` and ``Σ_BB = Σ ρ − 2 Σ_A ρ + Σ_AA``: only distances within A are evaluated anew.
     """
-    rows, kernel = metric.prepare(cells.on(device)), metric.kappa()
-    groups = torch.unique(torch.cat([pairs.left, pairs.right]))
-    left = torch.cat([pairs.left, pairs.right, groups])
-    right = torch.cat([pairs.right, pairs.left, groups])
-    sums = row_sums(rows, cells.offsets, left, right, kernel=kernel)
-    to_right, to_left, own = sums[: len(pairs)], sums[len(pairs) : 2 * len(pairs)], sums[2 * len(pairs) :]
-    own_of = dict(zip(groups.tolist(), own, strict=True))
-    blocks = [slice(a, b) for a, b in zip(cells.offsets[:-1].tolist(), cells.offsets[1:].tolist(), strict=True)]
-
-    def null(p: int) -> Tensor:
-        a, b = int(pairs.left[p]), int(pairs.right[p])
-        rho = torch.cat([to_right[p] + own_of[a], to_left[p] + own_of[b]])
-        both = torch.cat([rows[blocks[a]], rows[blocks[b]]])
-        return _null(metric, both, rho, permutations[p])
-
-    if device.type != "cpu" or torch.get_num_threads() == 1:
-        for p in range(len(pairs)):
-            yield null(p)
-            tick(1)
-        return
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for out in pool.map(null, range(len(pairs))):
-            yield out
-            tick(1)
+    deal = _Deal(metric, cells, pairs, permutations, device)
+    out = torch.empty(len(pairs), permutations[0].n_replicates, dtype=torch.float64)
+    for pieces, nulls in zip(batches := deal.batches(), deal.in_order(batches), strict=True):
+        for (p, start, stop), null in zip(pieces, nulls, strict=True):
+            out[p, start:stop] = null
+            tick(stop - start)
+    return out
 
 
-def _null(metric: KernelMetric, rows: Tensor, rho: Tensor, permutations: Permutations) -> Tensor:
-    n, k = len(rows), permutations.n_small
-    step = max(1, CHUNK[rows.device.type] // k)
-    out = []
-    for start in range(0, permutations.n_replicates, step):
-        stop = min(start + step, permutations.n_replicates)
-        subset = permutations.subset(start, stop, rows.device)
-        within = _within_subsets(metric, rows, subset)
+@final
+class _Deal:
+    """One call's cells and their row sums; called with pieces ``(pair, first replicate, one past the last)``."""
+
+    def __init__(
+        self,
+        metric: KernelMetric,
+        cells: Cells,
+        pairs: Pairs,
+        permutations: Sequence[Permutations],
+        device: torch.device,
+    ) -> None:
+        self.metric, self.permutations, self.device = metric, permutations, device
+        self.rows, self.kernel = metric.prepare(cells.on(device)), metric.kappa()
+        starts, stops = cells.offsets[:-1].tolist(), cells.offsets[1:].tolist()
+        self.members = [
+            torch.cat([torch.arange(starts[a], stops[a]), torch.arange(starts[b], stops[b])]).to(device)
+            for a, b in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        ]
+        self.row_sums = self._row_sums(cells.offsets, pairs)
+
+    def _row_sums(self, offsets: Tensor, pairs: Pairs) -> list[Tensor]:
+        """ρ of each pair, over its members."""
+        groups = torch.unique(torch.cat([pairs.left, pairs.right]))
+        left = torch.cat([pairs.left, pairs.right, groups])
+        right = torch.cat([pairs.right, pairs.left, groups])
+        sums = row_sums(self.rows, offsets, left, right, kernel=self.kernel)
+        n = len(pairs)
+        own = dict(zip(groups.tolist(), sums[2 * n :], strict=True))
+        return [
+            torch.cat([sums[p] + own[a], sums[n + p] + own[b]])
+            for p, (a, b) in enumerate(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+        ]
+
+    def batches(self) -> list[list[Piece]]:
+        """Pieces that are computed together: about `CHUNK` cells over all of their replicates."""
+        most = CHUNK[self.device.type]
+        out: list[list[Piece]] = []
+        room = 0
+        for p, permutations in enumerate(self.permutations):
+            step = max(1, most // permutations.n_small)
+            for start in range(0, permutations.n_replicates, step):
+                stop = min(start + step, permutations.n_replicates)
+                size = (stop - start) * permutations.n_small
+                if size > room:
+                    out.append([])
+                    room = most
+                out[-1].append((p, start, stop))
+                room -= size
+        return out
+
+    def in_order(self, batches: list[list[Piece]]) -> Iterator[list[Tensor]]:
+        """Each batch's nulls. Threads, on a CPU, take a batch each: their tensors are too small to share."""
+        if self.device.type != "cpu" or torch.get_num_threads() == 1:
+            yield from map(self, batches)
+            return
+        with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(self, batches)
+
+    def __call__(self, pieces: list[Piece]) -> list[Tensor]:
+        subsets = [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
+        few = [
+            len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * s.shape[1]
+            for (p, *_), s in zip(pieces, subsets, strict=True)
+        ]
+        alone = [self._weighted(p, s) for (p, *_), s, small in zip(pieces, subsets, few, strict=True) if not small]
+        together = self._gathered([(p, s) for (p, *_), s, small in zip(pieces, subsets, few, strict=True) if small])
+        within = [(together if small else alone).pop(0) for small in few]
+        return [self._combine(p, s, w) for (p, *_), s, w in zip(pieces, subsets, within, strict=True)]
+
+    def _gathered(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
+        """``Σ_AA`` of subsets, by evaluating the distances within each."""
+        if not subsets:
+            return []
+        index = torch.cat([self.members[p][subset].flatten() for p, subset in subsets])
+        counts = [len(subset) for _, subset in subsets]
+        sizes = torch.repeat_interleave(torch.tensor([s.shape[1] for _, s in subsets]), torch.tensor(counts))
+        offsets, each = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]), torch.arange(len(sizes))
+        sums = block_sums(self.rows, offsets, each, each, kernel=self.kernel, index=index)
+        return list(sums[:, 0].split(counts))
+
+    def _weighted(self, p: int, subset: Tensor) -> Tensor:
+        """``Σ_AA`` of subsets of a pair's cells, by weighting the distances of all of them."""
+        members = self.members[p]
+        weights = torch.zeros(len(subset), len(members), device=self.device).scatter_(1, subset, 1.0).T
+        zero = torch.tensor([0])
+        offsets = torch.tensor([0, len(members)])
+        return block_sums(self.rows[members], offsets, zero, zero, kernel=self.kernel, weights=weights)[0]
+
+    def _combine(self, p: int, subset: Tensor, within: Tensor) -> Tensor:
+        permutations, rho = self.permutations[p], self.row_sums[p]
         over = rho[subset].sum(1)
-        small, large = rho.new_full((), k), rho.new_full((), n - k)
+        small, large = (rho.new_full((), n) for n in (subset.shape[1], len(rho) - subset.shape[1]))
         between, rest = over - within, rho.sum() - 2 * over + within
         sums = PairSums(between, within, rest, small, large)
         if permutations.n_left > permutations.n_right:
             sums = PairSums(between, rest, within, large, small)
-        out.append(metric.combine(sums))
-    return torch.cat(out).cpu()
-
-
-def _within_subsets(metric: KernelMetric, rows: Tensor, subset: Tensor) -> Tensor:
-    """Sum of κ over all ordered pairs of each subset of rows: shape ``(subsets,)``, float64."""
-    n_subsets, k = subset.shape
-    if len(rows) > SUBSETS_ABOVE[rows.device.type] * k:
-        offsets, each = torch.arange(n_subsets + 1) * k, torch.arange(n_subsets)
-        return block_sums(rows, offsets, each, each, kernel=metric.kappa(), index=subset.flatten())[:, 0]
-    weights = torch.zeros(n_subsets, len(rows), device=rows.device).scatter_(1, subset, 1.0).T
-    zero = torch.tensor([0])
-    return block_sums(rows, torch.tensor([0, len(rows)]), zero, zero, kernel=metric.kappa(), weights=weights)[0]
+        return self.metric.combine(sums)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @final
 class DistanceTest:
-    """Is a group of cells farther from its reference than chance would have it?
+    """Whether a group of cells is farther from its reference than chance would have it.
 
     Cells of a group and of the reference are dealt out again at the groups' own sizes, `n_perms` times. With ``b`` of
     ``m`` permutations at least as far as the groups themselves, ``p = (b + 1) / (m + 1)`` (Phipson and Smyth 2010).
@@ -155,7 +155,7 @@ class DistanceTest:
                 self._permutations(groups, a, b)
                 for a, b in zip(distinct.left.tolist(), distinct.right.tolist(), strict=True)
             ]
-            with progress_bar(lambda: len(distinct), f"{self.metric} test", progress) as bar:
+            with progress_bar(lambda: len(distinct) * self.n_perms, f"{self.metric} test", progress) as bar:
                 nulls = _nulls(metric, cells, distinct, permutations, devices[0], bar.update)
                 pvalue = np.array([_pvalue(d, null) for d, null in zip(distance, nulls, strict=True)])
         at, tested = position.numpy(), (position >= 0).numpy()
@@ -185,8 +185,7 @@ def _nulls(
 ) -> Iterator[NDArray[np.float64]]:
     """Null distribution of each pair, by the metric's own way where it has one."""
     if isinstance(metric, KernelMetric):
-        for null in kernel_nulls(metric, cells, pairs, permutations, device, tick):
-            yield null.numpy()
+        yield from kernel_nulls(metric, cells, pairs, permutations, device, tick).numpy()
         return
     blocks = cells.on(device).split(cells.sizes.tolist())
     for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
@@ -194,7 +193,7 @@ def _nulls(
         twice = Groups(("left", "right"), np.repeat(np.arange(2), len(both)))
         dealt = Cells(as_matrix(torch.cat([both, both]), cells.matrix.name), twice)
         yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
-        tick(1)
+        tick(relabelled.n_replicates)
 
 
 def adjust(pvalues: NDArray[np.float64], method: str) -> NDArray[np.float64]:

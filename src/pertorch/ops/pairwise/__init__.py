@@ -54,7 +54,8 @@ def block_sums(
 
     Returns
     -------
-    Shape ``(p, r)``, float64, on the device of `points`. The same bits on every run, with any number of threads, and for a pair
+    Shape ``(p, r)``, float64, on the device of `points`.
+    The same bits on every run, with any number of threads, and for a pair
     whatever other pairs are asked for on the same device.
     """
     if points.is_cuda and find_spec("triton"):
