@@ -39,5 +39,5 @@ class Cells:
             If a value is NaN or infinite.
         """
         if device not in self._loaded:
-            self._loaded[device] = self.matrix.rows(self.groups.order, device)
+            self._loaded[device] = self.matrix.rows(self.groups.order(device))
         return self._loaded[device]

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from torch import Tensor
 
 from pertorch.data._groups import Groups
 from pertorch.data._pairs import Pairs
 
 
-def pairwise_frame(
-    groups: Groups, pairs: Pairs, values: NDArray[np.float64], name: str, *, symmetric: bool
-) -> pd.DataFrame:
+def pairwise_frame(groups: Groups, pairs: Pairs, values: Tensor, name: str, *, symmetric: bool) -> pd.DataFrame:
     """Square table, row = X, column = Y, zero diagonal, with ``.name`` set as pertpy does."""
     n_groups = len(groups.names)
-    table = np.zeros((n_groups, n_groups))
-    left, right = pairs.left.numpy(), pairs.right.numpy()
-    np.put(table, left * n_groups + right, values)
+    table = values.new_zeros(n_groups, n_groups)
+    table[pairs.left, pairs.right] = values
     if symmetric:
-        np.put(table, right * n_groups + left, values)
+        table[pairs.right, pairs.left] = values
     axis = labels(groups.names, groups.column)
-    frame = pd.DataFrame(table, index=axis, columns=axis, copy=False)
+    frame = pd.DataFrame(table.cpu().numpy(), index=axis, columns=axis, copy=False)
     object.__setattr__(frame, "name", name)  # an attribute, not a column: what `frame.name = …` would warn about
     return frame
 
 
 def onesided_frame(
-    groups: Groups, targets: Sequence[Any], references: Sequence[Any], values: NDArray[np.float64], *, single: bool
+    groups: Groups, targets: Sequence[Any], references: Sequence[Any], values: Tensor, *, single: bool
 ) -> pd.Series | pd.DataFrame:
     """Series named after the one reference, or a table with a column per reference."""
     index = labels(targets, groups.column)
-    table = values.reshape(len(index), len(references))
+    table = values.cpu().numpy().reshape(len(index), len(references))
     if single:
         return pd.Series(table[:, 0], index=index, name=references[0])
     return pd.DataFrame(table, index=index, columns=labels(references, "selected_group"))

@@ -93,13 +93,15 @@ class Groups:
     def _index(self) -> dict[Hashable, int]:
         return {name: i for i, name in enumerate(self.names)}
 
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self, device: torch.device) -> torch.Tensor:
         """Rows of the matrix sorted by group, shape ``(offsets[-1],)``; within a group as in the data."""
         codes = self.codes
         if len(self.names) < 2**15:
             codes = codes.astype(np.int16)  # numpy sorts 16-bit integers by radix, 20 times sooner
-        return np.argsort(codes, kind="stable")[np.count_nonzero(self.codes < 0) :]
+        n_outside = len(codes) - int(self.offsets[-1])
+        if device.type == "cpu":
+            return torch.from_numpy(np.argsort(codes, kind="stable")[n_outside:])
+        return torch.sort(torch.from_numpy(codes).to(device), stable=True).indices[n_outside:]
 
     @cached_property
     def offsets(self) -> torch.Tensor:

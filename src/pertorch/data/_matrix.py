@@ -46,22 +46,22 @@ class Matrix:
         """Whether it is stored as CSR."""
         return sp.issparse(self._values)
 
-    def rows(self, index: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-        """These rows as a dense tensor of `dtype` on `device`, in the order asked for.
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
 
         Raises
         ------
         ValueError
             If one of them holds NaN or infinity.
         """
-        values = self._values
+        values, device = self._values, index.device
+        if isinstance(values, np.ndarray) and device.type != "cpu":
+            values = torch.from_numpy(values)
         if isinstance(values, torch.Tensor):
-            out = values.to(device)[torch.from_numpy(index).to(values.device if device.type == "cpu" else device)]
-        elif isinstance(values, np.ndarray) and device.type != "cpu":
             # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
-            out = torch.from_numpy(values).to(device)[torch.from_numpy(index).to(device)]
+            out = values.to(device)[index]
         else:
-            out = torch.from_numpy(np.ascontiguousarray(self._take(index))).to(device)
+            out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy()))).to(device)
         out = out.to(self.dtype)
         if not bool(torch.isfinite(out).all()):
             raise ValueError(self._not_finite(index, out))
@@ -70,8 +70,7 @@ class Matrix:
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
         """The rows of one after those of the other, read into memory."""
-        cpu = torch.device("cpu")
-        parts = [m.rows(np.arange(m.shape[0]), cpu) for m in (first, second)]
+        parts = [m.rows(torch.arange(m.shape[0])) for m in (first, second)]
         dtype = torch.promote_types(first.dtype, second.dtype)
         values = torch.cat([part.to(dtype) for part in parts])
         return cls((len(values), first.shape[1]), f"{first.name} and {second.name}", dtype, values)
@@ -106,7 +105,7 @@ class Matrix:
             out[at[at >= 0]] = values[start : start + step][at >= 0]
         return out
 
-    def _not_finite(self, index: NDArray[np.int64], rows: torch.Tensor) -> str:
+    def _not_finite(self, index: torch.Tensor, rows: torch.Tensor) -> str:
         bad = torch.nonzero(~torch.isfinite(rows).all(1))[:, 0]
         return (
             f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[int(bad[0])])}: "

@@ -18,7 +18,7 @@ class Pairs:
     Attributes
     ----------
     left, right
-        Positions of groups, each of shape ``(p,)``, int64, on the CPU.
+        Positions of groups, each of shape ``(p,)``, int64, on one device.
     are_distinct
         Whether it is known that no pair stands twice, in either order where that means the same, nor is of one group.
     """
@@ -31,9 +31,9 @@ class Pairs:
         return len(self.left)
 
     @classmethod
-    def all(cls, n_groups: int, *, symmetric: bool) -> Pairs:
+    def all(cls, n_groups: int, *, symmetric: bool, device: torch.device | None = None) -> Pairs:
         """Every pair of distinct groups, one of (a, b) and (b, a) where the metric is symmetric."""
-        left, right = torch.triu_indices(n_groups, n_groups, 1)
+        left, right = torch.triu_indices(n_groups, n_groups, 1, device=device)
         if not symmetric:
             left, right = torch.cat([left, right]), torch.cat([right, left])
         return cls(left, right, are_distinct=True)
@@ -48,7 +48,7 @@ class Pairs:
         """The pairs worth computing, and where to find each of ours among them: −1 for a group with itself."""
         left, right = self.left, self.right
         if self.are_distinct:
-            return self, torch.arange(len(self))
+            return self, torch.arange(len(self), device=self.left.device)
         if symmetric:
             left, right = torch.minimum(left, right), torch.maximum(left, right)
         codes = left * n_groups + right

@@ -29,7 +29,7 @@ class Metric(ABC):
         pairs: Pairs,
         devices: Sequence[torch.device],
         weights: Weights | None = None,
-        tick: Callable[[int], object] = lambda _: None,
+        tick: Callable[[int], object] | None = None,
     ) -> torch.Tensor:
         """Distance of each pair in each replicate: ``(p, r)``, float64, on the first device; ``r = 1`` without weights.
 
@@ -75,7 +75,7 @@ class Metric(ABC):
         pairs: Pairs,
         devices: Sequence[torch.device],
         weights: torch.Tensor | None,
-        tick: Callable[[int], object],
+        tick: Callable[[int], object] | None,
     ) -> torch.Tensor:
         """As `evaluate`, for at most `REPLICATES` columns of weights, which lie on the first device."""
 

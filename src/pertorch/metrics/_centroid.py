@@ -33,7 +33,7 @@ class CentroidMetric(Metric):
         pairs: Pairs,
         devices: Sequence[torch.device],
         weights: Tensor | None,
-        tick: Callable[[int], object],
+        tick: Callable[[int], object] | None,
     ) -> Tensor:
         rows = cells.on(devices[0])
         n = group_totals(cells, weights).to(rows.device)
@@ -45,7 +45,8 @@ class CentroidMetric(Metric):
                 pairs.left.to(rows.device).split(step), pairs.right.to(rows.device).split(step), strict=True
             )
         ]
-        tick(1)
+        if tick:
+            tick(1)
         return torch.cat(values)
 
 

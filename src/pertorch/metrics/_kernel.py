@@ -50,8 +50,8 @@ class KernelMetric(Metric):
 
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
         """Pairs of cells, times the passes over them."""
-        left, right, *_ = self._blocks(pairs)
-        return int(block_cost(cells.offsets, left, right).sum()) * -(-n_replicates // REPLICATES)
+        left, right, *_ = self._blocks(pairs, len(cells.sizes))
+        return int(block_cost(cells.offsets.to(left.device), left, right).sum()) * -(-n_replicates // REPLICATES)
 
     def _evaluate(
         self,
@@ -59,9 +59,9 @@ class KernelMetric(Metric):
         pairs: Pairs,
         devices: Sequence[torch.device],
         weights: Tensor | None,
-        tick: Callable[[int], object],
+        tick: Callable[[int], object] | None,
     ) -> Tensor:
-        left, right, at_left, at_right = self._blocks(pairs)
+        left, right, at_left, at_right = self._blocks(pairs, len(cells.sizes))
         kernel = self.kappa()
 
         def work(device: torch.device, run: slice) -> Tensor:
@@ -75,7 +75,7 @@ class KernelMetric(Metric):
                 tick=tick,
             )
 
-        runs = map_devices(devices, lambda: block_cost(cells.offsets, left, right), work)
+        runs = map_devices(devices, lambda: block_cost(cells.offsets, left.cpu(), right.cpu()), work)
         sums = torch.cat([run.to(devices[0]) for run in runs])
         n = group_totals(cells, weights).to(devices[0])
         between, within = sums[: len(pairs)], sums[len(pairs) :]
@@ -84,11 +84,11 @@ class KernelMetric(Metric):
         a, b, at_left, at_right = (t.to(devices[0]) for t in (pairs.left, pairs.right, at_left, at_right))
         return self.combine(PairSums(between, within[at_left], within[at_right], n[a], n[b]))
 
-    def _blocks(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _blocks(self, pairs: Pairs, n_groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The pairs, then each group that occurs with itself; and where each pair finds its two among the latter."""
         if not self.uses_within:
             return pairs.left, pairs.right, torch.tensor(0), torch.tensor(0)
-        present = torch.zeros(int(max(pairs.left.max(), pairs.right.max())) + 1 if len(pairs) else 0, dtype=torch.bool)
+        present = torch.zeros(n_groups, dtype=torch.bool, device=pairs.left.device)
         present[pairs.left] = present[pairs.right] = True
         groups, position = torch.nonzero(present)[:, 0], present.cumsum(0) - 1
         return (

@@ -30,7 +30,7 @@ def kernel_nulls(
     pairs: Pairs,
     permutations: Sequence[Permutations],
     device: torch.device,
-    tick: Callable[[int], object],
+    tick: Callable[[int], object] | None,
 ) -> Tensor:
     """Null distributions of a kernel metric: ``(pairs, replicates)``, float64, on the CPU.
 
@@ -42,7 +42,8 @@ def kernel_nulls(
     for pieces, nulls in zip(batches := deal.batches(), deal.in_order(batches), strict=True):
         for (p, start, stop), null in zip(pieces, nulls, strict=True):
             out[p, start:stop] = null
-            tick(stop - start)
+            if tick:
+                tick(stop - start)
     return out
 
 

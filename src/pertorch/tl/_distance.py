@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Cells, Groups, Matrix, Pairs, as_matrix, onesided_frame, open_matrix, pairwise_frame
@@ -167,9 +166,10 @@ class Distance:
         """
         del n_jobs
         found = Groups.from_obs(adata, groupby, groups)
-        pairs = Pairs.all(len(found.names), symmetric=self._metric.symmetric)
+        device = resolve_devices(multi_gpu)[0]
+        pairs = Pairs.all(len(found.names), symmetric=self._metric.symmetric, device=device)
 
-        def frame(column: NDArray[np.float64], suffix: str) -> pd.DataFrame:
+        def frame(column: Tensor, suffix: str) -> pd.DataFrame:
             name = f"pairwise {self.metric}{suffix}"
             return pairwise_frame(found, pairs, column, name, symmetric=self._metric.symmetric)
 
@@ -220,7 +220,7 @@ class Distance:
         found = known if groups is None else known.select([*targets, *references])
         pairs = Pairs.onesided([found.index(t) for t in targets], [found.index(r) for r in references])
 
-        def frame(column: NDArray[np.float64], _: str) -> pd.Series | pd.DataFrame:
+        def frame(column: Tensor, _: str) -> pd.Series | pd.DataFrame:
             return onesided_frame(found, targets, references, column, single=single)
 
         cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
@@ -260,8 +260,8 @@ class Distance:
         _contrasts.validate(adata, contrasts)
         found, pairs = _contrasts.conditions(adata, contrasts)
 
-        def frame(column: NDArray[np.float64], _: str) -> pd.DataFrame:
-            return contrasts.assign(**{self.metric: column})
+        def frame(column: Tensor, _: str) -> pd.DataFrame:
+            return contrasts.assign(**{self.metric: column.cpu().numpy()})
 
         cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
         return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
@@ -276,7 +276,7 @@ class Distance:
         self,
         cells: Cells,
         pairs: Pairs,
-        frame: Callable[[NDArray[np.float64], str], Frame],
+        frame: Callable[[Tensor, str], Frame],
         multi_gpu: MultiGpu,
         progress: bool | None,
         n_bootstrap: int | None,
@@ -285,9 +285,9 @@ class Distance:
         """The distances as `frame` lays them out; with replicates, their mean and their variance."""
         values = self._evaluate(cells, pairs, multi_gpu, progress, n_bootstrap, seed)
         if n_bootstrap is None:
-            return frame(values[:, 0].cpu().numpy(), "")
+            return frame(values[:, 0], "")
         variance, mean = torch.var_mean(values, 1, correction=0)
-        return frame(mean.cpu().numpy(), ""), frame(variance.cpu().numpy(), " variance")
+        return frame(mean, ""), frame(variance, " variance")
 
     def _evaluate(
         self,
@@ -310,7 +310,7 @@ class Distance:
         if not len(distinct):
             return torch.zeros(len(pairs), n_replicates, dtype=torch.float64)
         with progress_bar(lambda: self._metric.cost(cells, distinct, n_replicates), self.metric, progress) as bar:
-            values = self._metric.evaluate(cells, distinct, devices, weights, bar.update)
+            values = self._metric.evaluate(cells, distinct, devices, weights, None if bar.disable else bar.update)
         if pairs.are_distinct:
             return values
         position = position.to(values.device)

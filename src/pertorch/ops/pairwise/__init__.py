@@ -27,7 +27,7 @@ def block_sums(
     kernel: Kernel,
     weights: Tensor | None = None,
     index: Tensor | None = None,
-    tick: Callable[[int], object] = lambda _: None,
+    tick: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Sum κ over all ordered pairs of cells of each pair of groups.
 

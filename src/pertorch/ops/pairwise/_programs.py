@@ -95,22 +95,24 @@ def _where(index, positions, inside, GATHER: tl.constexpr):
 
 
 @triton.jit
-def _task(tasks, within):
-    """First row, end of its group, first column and number of columns of this program's rectangle."""
-    at = tasks + 4 * tl.program_id(0)
-    row, row_stop, column, column_stop = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
+def _task(tasks):
+    """First row, end of its group, first column, number of columns, and whether the rectangle is within a group."""
+    at = tasks + 5 * tl.program_id(0)
+    row, row_stop, column, column_stop, within = (
+        tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
+    )  # fmt: skip
     if within != 0:
         column = tl.maximum(column, row)
-    return row, row_stop, column, tl.maximum(column_stop - column, 0)
+    return row, row_stop, column, tl.maximum(column_stop - column, 0), within
 
 
-@triton.jit(do_not_specialize=["width_blocks", "n_features", "within"])
+@triton.jit(do_not_specialize=["width_blocks", "n_features"])
 def block_kernel(
     hi,  # (n, width_blocks · BK) float16
     lo,  # (n, width_blocks · BK) float16
     norm,  # (n,) float32
     raw,  # (n, n_features) float32
-    tasks,  # (t, 4) int32: row, end of its group, column, end of the columns
+    tasks,  # (t, 5) int32: row, end of its group, column, end of the columns, whether within one group
     trusts,  # (t,) float32
     index,  # (n',) int32, where the cells are; read only with GATHER
     out,  # (t,) float64
@@ -118,7 +120,6 @@ def block_kernel(
     n_features,
     scale,
     gamma,
-    within,
     KAPPA: tl.constexpr,
     RESIDENT: tl.constexpr,
     GATHER: tl.constexpr,
@@ -129,7 +130,7 @@ def block_kernel(
     """``Σ_i Σ_j κ(x_i, x_j)`` over the rectangle of one task."""
     width = width_blocks * BK  # a multiple that the compiler can see: wide, asynchronous loads
     trust = tl.load(trusts + tl.program_id(0))
-    row, row_stop, column, n_columns = _task(tasks, within)
+    row, row_stop, column, n_columns, within = _task(tasks)
     rows = row + tl.arange(0, BM)
     row_in = rows < row_stop
     x = _where(index, rows, row_in, GATHER)
@@ -183,7 +184,7 @@ def _times_weights(values, shrink, weights, columns, column_in, replicates, n_re
     return tl.dot(lower, w, tl.dot(upper, w))
 
 
-@triton.jit(do_not_specialize=["width_blocks", "n_features", "within", "replicate_blocks"])
+@triton.jit(do_not_specialize=["width_blocks", "n_features", "replicate_blocks"])
 def weighted_block_kernel(
     hi,
     lo,
@@ -199,7 +200,6 @@ def weighted_block_kernel(
     scale,
     gamma,
     shrink,
-    within,
     KAPPA: tl.constexpr,
     RESIDENT: tl.constexpr,
     BM: tl.constexpr,
@@ -211,7 +211,7 @@ def weighted_block_kernel(
     width = width_blocks * BK
     n_replicates = replicate_blocks * BR
     trust = tl.load(trusts + tl.program_id(0))
-    row, row_stop, column, n_columns = _task(tasks, within)
+    row, row_stop, column, n_columns, within = _task(tasks)
     rows = row + tl.arange(0, BM)
     row_in = rows < row_stop
     replicates = tl.program_id(1) * BR + tl.arange(0, BR)

@@ -85,7 +85,7 @@ def tile_pairs(tiles: Tiles, left: Tensor, right: Tensor) -> tuple[Tensor, Tenso
 
 
 def block_cost(offsets: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Pairs of cells in each pair of groups, shape ``(p,)``, int64: half of them within one group, by symmetry."""
+    """Pairs of cells in each pair of groups: ``(p,)``, int64, all on one device; within a group half, by symmetry."""
     sizes = offsets.diff()
     return sizes[left] * sizes[right] // torch.where(left == right, 2, 1)
 
@@ -99,20 +99,18 @@ class Tasks(NamedTuple):
     which
         The pairs, as a slice of those given.
     spans
-        Row, end of the row's group, column, end of the columns: shape ``(t, 4)``, int32, pair after pair.
+        Row, end of the row's group, column, end of the columns, whether both are of one group: shape ``(t, 5)``, int32,
+        pair after pair.
     n_pairs
         Pairs of cells in the task's pair of groups: shape ``(t,)``, int64.
     counts
         Tasks of each pair.
-    n_cell_pairs
-        Pairs of cells covered.
     """
 
     which: slice
     spans: Tensor
     n_pairs: Tensor
     counts: Tensor
-    n_cell_pairs: int
 
 
 def cut_tasks(offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, most: int) -> Iterator[Tasks]:
@@ -144,5 +142,6 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     row = offsets[left][pair] + torch.div(position, across[pair], rounding_mode="floor") * rows
     column = offsets[right][pair] + position % across[pair] * span
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]
-    spans = torch.stack([row, row_stop, column, torch.minimum(column + span, group_stop)], 1).int()
-    return Tasks(which, spans, (n * m)[pair], counts, int((n * m).sum()))
+    column_stop, within = torch.minimum(column + span, group_stop), (left == right)[pair]
+    spans = torch.stack([row, row_stop, column, column_stop, within], 1).int()
+    return Tasks(which, spans, (n * m)[pair], counts)

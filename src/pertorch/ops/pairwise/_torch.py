@@ -28,10 +28,10 @@ def block_sums(
     *,
     kernel: Kernel,
     weights: Tensor | None,
-    tick: Callable[[int], object],
+    tick: Callable[[int], object] | None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    tile_rows = TILE_ROWS[points.device.type]
+    left, right, tile_rows = left.cpu(), right.cpu(), TILE_ROWS[points.device.type]
     tiles = cut_tiles(offsets, tile_rows)
     stripes = _stripes(*tile_pairs(tiles, left, right))
     reduction = _Reduction(points, weights, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
@@ -41,7 +41,8 @@ def block_sums(
         wanted = torch.searchsorted(codes, done.codes).clamp_(max=max(0, len(codes) - 1))
         asked_for = codes[wanted] == done.codes
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
-        tick(done.n_pairs)
+        if tick:
+            tick(done.n_pairs)
     return total.to(points.device)
 
 

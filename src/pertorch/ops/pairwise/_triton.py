@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pertorch.ops.pairwise import _programs
 from pertorch.ops.pairwise._kernels import Kernel
-from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, cut_tasks
+from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, block_cost, cut_tasks
 from pertorch.ops.pairwise._split import Halves, split
 
 
@@ -52,7 +52,7 @@ def block_sums(
     kernel: Kernel,
     weights: Tensor | None = None,
     index: Tensor | None = None,
-    tick: Callable[[int], object] = lambda _: None,
+    tick: Callable[[int], object] | None = None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
     device, n_replicates = points.device, 1 if weights is None else weights.shape[1]
@@ -61,14 +61,14 @@ def block_sums(
     offsets, left, right = offsets.to(device), left.to(device), right.to(device)
     total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
     with torch.cuda.device(device) if points.is_cuda else nullcontext():
-        for within in (False, True):
-            chosen = torch.nonzero((left == right) == within)[:, 0]
-            for tasks in cut_tasks(offsets, left[chosen], right[chosen], *launch.tile, launch.most):
-                sums = launch(tasks, within)
-                if within:
-                    sums = 2 * sums + launch.at_zero(offsets, left[chosen][tasks.which])
-                total[chosen[tasks.which]] = sums[:, :n_replicates]
-                tick(tasks.n_cell_pairs // (2 if within else 1))
+        for tasks in cut_tasks(offsets, left, right, *launch.tile, launch.most):
+            # within a group the programs add up one triangle, without its diagonal
+            within = (left[tasks.which] == right[tasks.which])[:, None]
+            sums = launch(tasks)
+            both = 2 * sums + launch.at_zero(offsets, left[tasks.which])
+            total[tasks.which] = torch.where(within, both, sums)[:, :n_replicates]
+            if tick:
+                tick(int(block_cost(offsets, left[tasks.which], right[tasks.which]).sum()))
     return total
 
 
@@ -110,7 +110,7 @@ class _Plain(_Launch):
         padded = {rows: int((-(-sizes // rows) * rows).sum()) for rows in (64, 128)}
         self.tile = (64 if 1.17 * padded[64] < padded[128] else 128, 64)
 
-    def __call__(self, tasks: Tasks, within: bool) -> Tensor:
+    def __call__(self, tasks: Tasks) -> Tensor:
         out = torch.empty(len(tasks.spans), dtype=torch.float64, device=self.data.hi.device)
         _programs.block_kernel[(len(out),)](
             self.data.hi,
@@ -125,7 +125,6 @@ class _Plain(_Launch):
             self.data.raw.shape[1],
             self.data.scale,
             self.kernel.gamma * self.data.scale**-2,
-            int(within),
             KAPPA=self.kappa.function,
             RESIDENT=self.width_blocks == 1,
             GATHER=self.index is not None,
@@ -160,7 +159,7 @@ class _Weighted(_Launch):
         self.weights[:, :r] = weights
         self.most = MOST_TASKS // (8 * blocks)
 
-    def __call__(self, tasks: Tasks, within: bool) -> Tensor:
+    def __call__(self, tasks: Tasks) -> Tensor:
         blocks = self.weights.shape[1] // self.replicates
         out = torch.empty(len(tasks.spans), self.weights.shape[1], dtype=torch.float64, device=self.data.hi.device)
         _programs.weighted_block_kernel[(len(out), blocks)](
@@ -178,7 +177,6 @@ class _Weighted(_Launch):
             self.data.scale,
             self.kernel.gamma * self.data.scale**-2,
             self.kappa.shrink,
-            int(within),
             KAPPA=self.kappa.function,
             RESIDENT=self.width_blocks == 1,
             BM=self.tile[0],
