@@ -142,6 +142,25 @@ def test_groups_larger_and_smaller_than_a_tile(block_sums_impl, precision, sizes
     assert_close(sums, brute_force(points, offsets, left, right), rel=rel)
 
 
+FAR = [((30, 30), 4), ((900, *[1] * 8), 200), ((300, 300), 50)]
+
+
+@pytest.mark.parametrize("distance", [5, 20, 110])
+@pytest.mark.parametrize(("sizes", "n_features"), FAR, ids=["small", "one-and-many", "large"])
+def test_clusters_far_from_the_centre(block_sums_impl, sizes, n_features, distance):
+    """Groups on top of each other, in each dimension half so many of their widths from the mean of all cells.
+
+    What rounding does to a cell and its norm is common to all pairs of that cell, and does not average out over them.
+    """
+    rng = np.random.default_rng(0)
+    sizes = (*sizes, sum(sizes))
+    centre = np.repeat([*[1] * (len(sizes) - 1), -1], sizes)[:, None] * (distance / 2)
+    points = torch.from_numpy(rng.normal(size=(sum(sizes), n_features)) + centre).float()
+    offsets, pairs = offsets_of(sizes), all_pairs(len(sizes) - 1)[:, 1:]
+    sums = block_sums_impl.block_sums(points, offsets, *pairs)
+    assert_close(sums, brute_force(points, offsets, *pairs), rel=1e-6)
+
+
 def test_no_pairs(block_sums_impl):
     none = torch.zeros(0, dtype=torch.int64)
     assert block_sums_impl.block_sums(torch.ones(5, 2), offsets_of((2, 3)), none, none).shape == (0, 1)

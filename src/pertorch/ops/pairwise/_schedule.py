@@ -100,8 +100,8 @@ class Tasks(NamedTuple):
         The pairs, as a slice of those given.
     spans
         Row, end of the row's group, column, end of the columns: shape ``(t, 4)``, int32, pair after pair.
-    n_pairs
-        Pairs of cells in the task's pair of groups: shape ``(t,)``, int64.
+    smaller
+        Cells in the smaller of the task's pair of groups: shape ``(t,)``, int64.
     counts
         Tasks of each pair.
     n_cell_pairs
@@ -110,7 +110,7 @@ class Tasks(NamedTuple):
 
     which: slice
     spans: Tensor
-    n_pairs: Tensor
+    smaller: Tensor
     counts: Tensor
     n_cell_pairs: int
 
@@ -145,4 +145,4 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     column = offsets[right][pair] + position % across[pair] * span
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]
     spans = torch.stack([row, row_stop, column, torch.minimum(column + span, group_stop)], 1).int()
-    return Tasks(which, spans, (n * m)[pair], counts, int((n * m).sum()))
+    return Tasks(which, spans, torch.minimum(n, m)[pair], counts, int((n * m).sum()))
