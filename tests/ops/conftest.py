@@ -7,45 +7,45 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from pertorch.ops.pairwise import Kernel
+
+EUCLIDEAN = Kernel("euclidean")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 RELATIVE_ERROR = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
 class Implementation(NamedTuple):
-    """The module that implements an op, where its points lie, and what it can do."""
+    """The module that implements an op, where its points lie, and the precisions it takes."""
 
     name: str
     module: str
     device: str
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
-    weights: bool = True
 
-    def block_sums(self, points, offsets, left, right, *, kernel="euclidean", weights=None, tick=lambda _: None):
+    def block_sums(self, points, offsets, left, right, *, kernel=EUCLIDEAN, weights=None, tick=lambda _: None):
         twin = import_module(f"pertorch.ops.pairwise.{self.module}")
         points = points.to(self.device)
         weights = None if weights is None else weights.to(self.device)
         return twin.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
 
 
-KERNEL = {"module": "_triton", "dtypes": (torch.float32,), "weights": False}
 IMPLEMENTATIONS = [
     Implementation("torch", "_torch", "cpu"),
     Implementation("torch-cuda", "_torch", "cuda"),
-    Implementation("triton-cuda", device="cuda", **KERNEL),
+    Implementation("triton-cuda", "_triton", "cuda", (torch.float32,)),
 ]
-INTERPRETER = [Implementation("triton-interpreter", device="cpu", **KERNEL)]
+INTERPRETER = [Implementation("triton-interpreter", "_triton", "cpu", (torch.float32,))]
 
 
 def pytest_generate_tests(metafunc):
-    """Parameters ``block_sums_impl`` or ``weighted_sums_impl``; with ``precision``: a dtype and the error allowed."""
-    for name in ("block_sums_impl", "weighted_sums_impl"):
-        if name in metafunc.fixturenames:
-            impls = [i for i in (INTERPRETER if INTERPRETED else IMPLEMENTATIONS) if i.weights or name[0] == "b"]
-            if "precision" in metafunc.fixturenames:
-                params = [_param(i, (t, RELATIVE_ERROR[t]), suffix=f"-{t}") for i in impls for t in i.dtypes]
-                metafunc.parametrize([name, "precision"], params)
-            else:
-                metafunc.parametrize(name, [_param(i) for i in impls])
+    """Parameter ``block_sums_impl``; with ``precision``: a dtype and the error allowed."""
+    if "block_sums_impl" in metafunc.fixturenames:
+        impls = INTERPRETER if INTERPRETED else IMPLEMENTATIONS
+        if "precision" in metafunc.fixturenames:
+            params = [_param(i, (t, RELATIVE_ERROR[t]), suffix=f"-{t}") for i in impls for t in i.dtypes]
+            metafunc.parametrize(["block_sums_impl", "precision"], params)
+        else:
+            metafunc.parametrize("block_sums_impl", [_param(i) for i in impls])
 
 
 def _param(impl, *more, suffix=""):

@@ -63,13 +63,19 @@ class Groups:
         present = cls(names, codes, column)
         if groups is None:
             return present
-        if isinstance(groups, str):
-            raise ValueError(f"groups={groups!r} is one name: pass a list of names.")
         return present.select(groups)
 
     def select(self, names: Sequence[Any]) -> Groups:
-        """Only these groups, in this order, repeats dropped."""
-        kept = [self.index(name) for name in dict.fromkeys(names)]
+        """Only these groups, in this order, repeats dropped.
+
+        Raises
+        ------
+        ValueError
+            If one has no cells, or `names` is a single name.
+        """
+        if isinstance(names, str):
+            raise ValueError(f"groups={names!r} is one name: pass a list of names.")
+        kept = list(dict.fromkeys(self.index(name) for name in names))
         new_code = np.full(len(self.names) + 1, -1, dtype=np.int64)  # the last entry serves code −1
         new_code[kept] = np.arange(len(kept))
         return Groups(tuple(self.names[k] for k in kept), new_code[self.codes], self.column)

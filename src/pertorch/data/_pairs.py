@@ -41,7 +41,9 @@ class Pairs:
     @classmethod
     def onesided(cls, targets: Sequence[int], references: Sequence[int]) -> Pairs:
         """Every target with every reference: pair ``i · len(references) + j``."""
-        left, right = torch.cartesian_prod(torch.tensor(targets), torch.tensor(references)).reshape(-1, 2).T
+        left, right = (
+            torch.cartesian_prod(*(torch.tensor(g, dtype=torch.int64) for g in (targets, references))).reshape(-1, 2).T
+        )
         return cls(left, right)
 
     def distinct(self, n_groups: int, *, symmetric: bool) -> tuple[Pairs, Tensor]:

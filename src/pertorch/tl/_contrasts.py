@@ -53,22 +53,36 @@ def create(
         If a reference or a group has no cells.
     """
     known = Groups.from_obs(adata, groupby)
-    several = isinstance(selected_group, Sequence) and not isinstance(selected_group, str)
-    references = list(selected_group) if several else [selected_group]
-    for name in [*references, *(groups or [])]:
-        known.index(name)
+    baselines, _ = references(selected_group, known)
+    wanted = set(known.names if groups is None else known.select(groups).names) - set(baselines)
     splits = [split_by] if isinstance(split_by, str) else list(split_by or [])
+    if groupby in splits:
+        raise ValueError(f"split_by={split_by!r} names the groupby column {groupby!r}: split by other columns.")
     table = pd.DataFrame({column: obs_column(adata, column).to_numpy() for column in [groupby, *splits]})
     observed = table.dropna().drop_duplicates()
-    wanted = set(known.names if groups is None else groups) - set(references)
     targets = observed[observed[groupby].isin(wanted)]
     parts = []
-    for reference in dict.fromkeys(references):
+    for reference in baselines:
         strata = observed.loc[observed[groupby] == reference, splits]
         part = targets.merge(strata, on=splits) if splits else targets
         parts.append(part.assign(reference=reference))
     out = pd.concat(parts)[[groupby, "reference", *splits]]
     return out.sort_values(["reference", *splits, groupby], ignore_index=True)
+
+
+def references(selected_group: Any, known: Groups) -> tuple[list[Any], bool]:
+    """The references, repeats dropped, and whether one was named by itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one has no cells.
+    """
+    several = isinstance(selected_group, Sequence | np.ndarray | pd.Index) and not isinstance(selected_group, str)
+    names = list(known.select(selected_group if several else [selected_group]).names)
+    if not names:
+        raise ValueError("selected_group=[] names no reference: name one group or several.")
+    return names, not several
 
 
 def validate(adata: AnnData, contrasts: pd.DataFrame) -> None:
@@ -91,8 +105,8 @@ def validate(adata: AnnData, contrasts: pd.DataFrame) -> None:
         if column not in adata.obs.columns:
             raise ValueError(f"contrasts column {column!r} is not in obs: {nearest(column, adata.obs.columns)}")
     for column, obs in [(groupby, groupby), ("reference", groupby), *zip(splits, splits, strict=True)]:
-        levels = adata.obs[obs].dropna().unique()
-        for value in contrasts[column].unique():
+        levels = adata.obs[obs].dropna().unique().tolist()
+        for value in contrasts[column].unique().tolist():
             if value not in levels:
                 raise ValueError(
                     f"contrasts column {column!r}: {value!r} is not in obs {obs!r}: {nearest(value, levels)}"
@@ -108,7 +122,8 @@ def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
     names = list(dict.fromkeys([*targets, *references]))
     wanted = pd.MultiIndex.from_tuples(names, names=[groupby, *splits])
     codes = wanted.get_indexer(pd.MultiIndex.from_frame(adata.obs[[groupby, *splits]].astype(object)))
-    groups = Groups(tuple(names), codes.astype(np.int64), groupby)
+    plain = names if splits else [name for (name,) in names]  # the name decides the random stream: as in other verbs
+    groups = Groups(tuple(plain), codes.astype(np.int64), groupby)
     empty = [name for name, size in zip(names, groups.sizes.tolist(), strict=True) if not size]
     if empty:
         raise ValueError(

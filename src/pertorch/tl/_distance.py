@@ -215,8 +215,8 @@ class Distance:
         """
         del n_jobs
         known = Groups.from_obs(adata, groupby)
-        references, single = _references(selected_group, known)
-        targets = list(known.names) if groups is None else [known.names[known.index(g)] for g in dict.fromkeys(groups)]
+        references, single = _contrasts.references(selected_group, known)
+        targets = known.names if groups is None else known.select(groups).names
         found = known if groups is None else known.select([*targets, *references])
         pairs = Pairs.onesided([found.index(t) for t in targets], [found.index(r) for r in references])
 
@@ -315,15 +315,6 @@ class Distance:
             return values
         position = position.to(values.device)
         return torch.where(position[:, None] >= 0, values[position], 0.0)
-
-
-def _references(selected_group: Any, known: Groups) -> tuple[list[Any], bool]:
-    """The references as a list, and whether one was named by itself."""
-    several = isinstance(selected_group, Sequence | np.ndarray | pd.Index) and not isinstance(selected_group, str)
-    references = list(dict.fromkeys(selected_group)) if several else [selected_group]
-    if not references:
-        raise ValueError("selected_group=[] names no reference: name one group or several.")
-    return [known.names[known.index(reference)] for reference in references], not several
 
 
 def _two_groups(X: Any, Y: Any) -> tuple[Cells, Pairs]:

@@ -48,18 +48,18 @@ class Kernel:
             return tile.mul_(-self.gamma).exp_()
         return tile.mul_(self.gamma).pow_(self.degree) if self.name == "poly" else tile
 
-    def trust_below(self, n_pairs: Tensor, largest_norm: float) -> Tensor:
-        """Smallest trusted ratio ``d² / (|x|² + |y|²)`` in a block of so many pairs of cells.
+    def trust_below(self, smaller: Tensor, largest_norm: float) -> Tensor:
+        """Smallest trusted ratio ``d² / (|x|² + |y|²)`` in a block whose smaller group has so many cells.
 
         ``|x|² + |y|² − 2 x·y`` in single precision errs by about 1e-7 of the norms, whatever the distance, so the
-        relative error of ``d`` grows as ``5e-8 / ratio``. Errors of different cells are independent: if every pair of
-        a block had this ratio, the block's mean would err by ``5e-8 / (ratio √pairs)``, kept at 5e-7 or less. Below
-        the floor the error is no longer small beside ``d²`` itself.
+        relative error of ``d`` grows as ``5e-8 / ratio``. What rounding does to a cell and its norm is common to all
+        pairs of that cell: if every pair of an n × m block had this ratio, the block's mean would err by
+        ``5e-8 / (ratio √min(n, m))``, kept at 5e-7 or less.
 
         ``"rbf"`` errs by ``1e-7 γ (|x|² + |y|²)``. Where that could pass 1e-6, every pair near enough to count
         (``γ d² < 25``) is mistrusted.
         """
         if self.name == "rbf":
             exponent = 2 * self.gamma * largest_norm
-            return torch.full_like(n_pairs, min(1.0, 25 / exponent) if exponent > 10 else 0.0, dtype=torch.float64)
-        return (0.1 * n_pairs.double().rsqrt()).clamp(1e-6, 0.1)
+            return torch.full_like(smaller, min(1.0, 25 / exponent) if exponent > 10 else 0.0, dtype=torch.float64)
+        return 0.1 * smaller.double().rsqrt()

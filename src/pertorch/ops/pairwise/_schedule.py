@@ -101,15 +101,15 @@ class Tasks(NamedTuple):
     spans
         Row, end of the row's group, column, end of the columns, whether both are of one group: shape ``(t, 5)``, int32,
         pair after pair.
-    n_pairs
-        Pairs of cells in the task's pair of groups: shape ``(t,)``, int64.
+    smaller
+        Cells in the smaller of the task's pair of groups: shape ``(t,)``, int64.
     counts
         Tasks of each pair.
     """
 
     which: slice
     spans: Tensor
-    n_pairs: Tensor
+    smaller: Tensor
     counts: Tensor
 
 
@@ -144,4 +144,4 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]
     column_stop, within = torch.minimum(column + span, group_stop), (left == right)[pair]
     spans = torch.stack([row, row_stop, column, column_stop, within], 1).int()
-    return Tasks(which, spans, (n * m)[pair], counts)
+    return Tasks(which, spans, torch.minimum(n, m)[pair], counts)

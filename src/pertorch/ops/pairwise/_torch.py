@@ -162,8 +162,8 @@ class _Reduction:
         """Squared distances that can be trusted: computed again from differences where some are too small."""
         if s == t:
             squared.fill_diagonal_(float("inf"))
-        n_pairs = torch.tensor(self._tiles[s].smallest * self._tiles[t].smallest)
-        trust = float(self._kernel.trust_below(n_pairs, max(self._largest)))
+        smaller = torch.tensor(min(self._tiles[s].smallest, self._tiles[t].smallest))
+        trust = float(self._kernel.trust_below(smaller, max(self._largest)))
         # One cheap look at the smallest entry against the largest norms spares most tiles the exact check.
         if float(squared.amin()) < trust * (self._largest[s] + self._largest[t]):
             norms = self._norms[s][:, None] + self._norms[t]

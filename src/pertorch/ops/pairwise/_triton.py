@@ -88,7 +88,7 @@ class _Launch:
 
     def trust(self, tasks: Tasks) -> Tensor:
         """The trusted ratio of each task."""
-        return self.kernel.trust_below(tasks.n_pairs, self.largest).float()
+        return self.kernel.trust_below(tasks.smaller, self.largest).float()
 
     def add(self, out: Tensor, tasks: Tasks) -> Tensor:
         """Sum the tasks of each pair of groups, in a fixed order: no atomics."""
