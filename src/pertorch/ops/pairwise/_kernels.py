@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Literal, TypeVar, final, get_args
 
 import torch
 from torch import Tensor
 
+Number = TypeVar("Number", float, Tensor)
 KernelName = Literal["euclidean", "sqeuclidean", "rbf", "poly"]
 
 
@@ -48,18 +49,19 @@ class Kernel:
             return tile.mul_(-self.gamma).exp_()
         return tile.mul_(self.gamma).pow_(self.degree) if self.name == "poly" else tile
 
-    def trust_below(self, smaller: Tensor, largest_norm: float) -> Tensor:
-        """Smallest trusted ratio ``d² / (|x|² + |y|²)`` in a block whose smaller group has so many cells.
+    def slope(self, squared: Tensor) -> Tensor:
+        """``|dκ / d(d²)|``."""
+        if self.name == "euclidean":
+            return 0.5 * squared.abs().rsqrt()
+        return self.gamma * (-self.gamma * squared).exp() if self.name == "rbf" else torch.ones_like(squared)
 
-        ``|x|² + |y|² − 2 x·y`` in single precision errs by about 1e-7 of the norms, whatever the distance, so the
-        relative error of ``d`` grows as ``5e-8 / ratio``. What rounding does to a cell and its norm is common to all
-        pairs of that cell: if every pair of an n × m block had this ratio, the block's mean would err by
-        ``5e-8 / (ratio √min(n, m))``, kept at 5e-7 or less.
 
-        ``"rbf"`` errs by ``1e-7 γ (|x|² + |y|²)``. Where that could pass 1e-6, every pair near enough to count
-        (``γ d² < 25``) is mistrusted.
-        """
-        if self.name == "rbf":
-            exponent = 2 * self.gamma * largest_norm
-            return torch.full_like(smaller, min(1.0, 25 / exponent) if exponent > 10 else 0.0, dtype=torch.float64)
-        return 0.1 * smaller.double().rsqrt()
+def limit(smaller: Number) -> Number:
+    """Largest trusted ``Σ slope (|x|² + |y|²) / Σ κ`` of a block whose smaller group has so many cells.
+
+    ``d² = |x|² + |y|² − 2 x·y`` errs in single precision by about 1e-7 of the norms, however small it is, and κ by its
+    slope times that. What rounding does to a cell is common to all pairs of that cell and independent of the other
+    cells, so the mean of an n × m block errs by ``1e-7 Σ slope (|x|² + |y|²) / Σ κ / √min(n, m)``. That is kept at
+    5e-7 or less: a block past the limit is computed again, from differences of the values as given.
+    """
+    return 5 * smaller**0.5

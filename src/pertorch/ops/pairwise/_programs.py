@@ -5,23 +5,27 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+# κ of a squared distance, and how fast it changes: |dκ / d(d²)|. `gamma` comes scaled as the points are.
+
 
 @triton.jit
 def euclidean(squared, gamma):
-    """``d``: |.| costs nothing, and spares NaN where rounding left a negative number that is about to be mended."""
-    return tl.sqrt(tl.abs(squared))
+    """``d`` and ``1 / 2d``: 0 and very much for two cells that are one, or that rounding left a negative number."""
+    inverse = tl.math.rsqrt(tl.maximum(tl.abs(squared), 1e-30))
+    return tl.abs(squared) * inverse, 0.5 * inverse
 
 
 @triton.jit
 def sqeuclidean(squared, gamma):
-    """``d²``."""
-    return squared
+    """``d²`` and 1."""
+    return squared, squared * 0 + 1
 
 
 @triton.jit
 def rbf(squared, gamma):
-    """``exp(−γ d²)``; `gamma` comes scaled as the points are."""
-    return tl.exp(-gamma * squared)
+    """``exp(−γ d²)`` and γ times that."""
+    value = tl.exp(-gamma * squared)
+    return value, gamma * value
 
 
 @triton.jit
@@ -87,6 +91,14 @@ def _counts(rows, columns, column_in, within):
 
 
 @triton.jit
+def _doubtful(limits, total, error, row_in):
+    """Whether rounding could have spoilt this task's sum: see `_kernels.Kernel.limit`. NaN is doubtful."""
+    limit = tl.load(limits + tl.program_id(0))
+    total = tl.sum(tl.where(row_in, total, 0.0), 0)
+    return not (tl.sum(tl.where(row_in, error, 0.0), 0) <= limit * total)
+
+
+@triton.jit
 def _where(index, positions, inside, GATHER: tl.constexpr):
     """Rows of the points at some positions of the groups' order."""
     if GATHER:
@@ -113,7 +125,7 @@ def block_kernel(
     norm,  # (n,) float32
     raw,  # (n, n_features) float32
     tasks,  # (t, 5) int32: row, end of its group, column, end of the columns, whether within one group
-    trusts,  # (t,) float32
+    limits,  # (t,) float32: the largest sum of slope · norms to trust, as a multiple of the sum of κ
     index,  # (n',) int32, where the cells are; read only with GATHER
     out,  # (t,) float64
     width_blocks,
@@ -129,7 +141,6 @@ def block_kernel(
 ):
     """``Σ_i Σ_j κ(x_i, x_j)`` over the rectangle of one task."""
     width = width_blocks * BK  # a multiple that the compiler can see: wide, asynchronous loads
-    trust = tl.load(trusts + tl.program_id(0))
     row, row_stop, column, n_columns, within = _task(tasks)
     rows = row + tl.arange(0, BM)
     row_in = rows < row_stop
@@ -139,7 +150,7 @@ def block_kernel(
     a_hi *= -2.0  # exact
     a_lo *= -2.0
     total = tl.zeros([BM], tl.float32)
-    worst = tl.full([BM], float("inf"), tl.float32)
+    error = tl.zeros([BM], tl.float32)
     # Whole tiles need no mask between two groups; the last tile, and any tile within a group, does.
     whole = tl.where(within != 0, 0, n_columns // BN * BN)
     for start in range(0, whole, BN):
@@ -148,8 +159,9 @@ def block_kernel(
         squared, norms = _squared_distances(
             hi, lo, norm, x, row_in, norm_rows, a_hi, a_lo, y, row_in, width, False, RESIDENT, BK
         )
-        worst = tl.minimum(worst, tl.min(squared - trust * norms, 1))
-        total += tl.sum(KAPPA(squared, gamma), 1)
+        value, slope = KAPPA(squared, gamma)
+        total += tl.sum(value, 1)
+        error += tl.sum(slope * norms, 1)
     for start in tl.range(whole, n_columns, BN, num_stages=1):
         columns = column + start + tl.arange(0, BN)
         column_in = columns < column + n_columns
@@ -158,10 +170,11 @@ def block_kernel(
             hi, lo, norm, x, row_in, norm_rows, a_hi, a_lo, y, column_in, width, True, RESIDENT, BK
         )
         counts = _counts(rows, columns, column_in, within)
-        worst = tl.minimum(worst, tl.min(tl.where(counts, squared - trust * norms, float("inf")), 1))
-        total += tl.sum(tl.where(counts, KAPPA(squared, gamma), 0.0), 1)
+        value, slope = KAPPA(squared, gamma)
+        total += tl.sum(tl.where(counts, value, 0.0), 1)
+        error += tl.sum(tl.where(counts, slope * norms, 0.0), 1)
 
-    if tl.min(worst, 0) < 0:
+    if _doubtful(limits, total, error, row_in):
         total = tl.zeros([BM], tl.float32)
         for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
             columns = column + start + tl.arange(0, 16)
@@ -169,7 +182,8 @@ def block_kernel(
             y = _where(index, columns, column_in, GATHER)
             squared = _squared_differences(raw, x, row_in, y, column_in, n_features, scale)
             counts = _counts(rows, columns, column_in, within)
-            total += tl.sum(tl.where(counts, KAPPA(squared, gamma), 0.0), 1)
+            value, _ = KAPPA(squared, gamma)
+            total += tl.sum(tl.where(counts, value, 0.0), 1)
     tl.store(out + tl.program_id(0), tl.sum(tl.where(row_in, total, 0.0).to(tl.float64), 0))
 
 
@@ -191,7 +205,7 @@ def weighted_block_kernel(
     norm,
     raw,
     tasks,
-    trusts,
+    limits,
     weights,  # (n, replicate_blocks · BR) float16
     out,  # (t, replicate_blocks · BR) float64
     width_blocks,
@@ -210,7 +224,6 @@ def weighted_block_kernel(
     """``Σ_i Σ_j w[i, r] κ(x_i, x_j) w[j, r]`` over the rectangle of one task, for a block of replicates."""
     width = width_blocks * BK
     n_replicates = replicate_blocks * BR
-    trust = tl.load(trusts + tl.program_id(0))
     row, row_stop, column, n_columns, within = _task(tasks)
     rows = row + tl.arange(0, BM)
     row_in = rows < row_stop
@@ -220,7 +233,8 @@ def weighted_block_kernel(
     a_hi *= -2.0
     a_lo *= -2.0
     total = tl.zeros([BM, BR], tl.float32)
-    worst = tl.full([BM], float("inf"), tl.float32)
+    plain = tl.zeros([BM], tl.float32)
+    error = tl.zeros([BM], tl.float32)
     for start in range(0, n_columns, BN):
         columns = column + start + tl.arange(0, BN)
         column_in = columns < column + n_columns
@@ -228,18 +242,21 @@ def weighted_block_kernel(
             hi, lo, norm, rows, row_in, norm_rows, a_hi, a_lo, columns, column_in, width, True, RESIDENT, BK
         )
         counts = _counts(rows, columns, column_in, within)
-        worst = tl.minimum(worst, tl.min(tl.where(counts, squared - trust * norms, float("inf")), 1))
-        values = tl.where(counts, KAPPA(squared, gamma), 0.0)
+        value, slope = KAPPA(squared, gamma)
+        values = tl.where(counts, value, 0.0)
+        plain += tl.sum(values, 1)
+        error += tl.sum(tl.where(counts, slope * norms, 0.0), 1)
         total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
 
-    if tl.min(worst, 0) < 0:
+    if _doubtful(limits, plain, error, row_in):
         total = tl.zeros([BM, BR], tl.float32)
         for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
             columns = column + start + tl.arange(0, 16)
             column_in = columns < column + n_columns
             squared = _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale)
             counts = _counts(rows, columns, column_in, within)
-            values = tl.where(counts, KAPPA(squared, gamma), 0.0)
+            value, _ = KAPPA(squared, gamma)
+            values = tl.where(counts, value, 0.0)
             total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
 
     at = rows[:, None].to(tl.int64) * n_replicates + replicates[None, :]

@@ -25,8 +25,6 @@ class Halves(NamedTuple):
         The points as given, shape ``(n, d)``, float32, contiguous.
     scale
         The power of two that scaled the centred points.
-    largest
-        The largest ``|x|²``, of centred points, not scaled.
     """
 
     hi: Tensor
@@ -34,7 +32,6 @@ class Halves(NamedTuple):
     norm: Tensor
     raw: Tensor
     scale: float
-    largest: float
 
 
 def split(points: Tensor) -> Halves:
@@ -57,4 +54,4 @@ def split(points: Tensor) -> Halves:
         centred = (points[rows].double() - centre).mul_(scale)
         hi[rows, :d] = centred.half()
         lo[rows, :d] = (centred - hi[rows, :d]).half()
-    return Halves(hi, lo, (norm * scale**2).float(), points.contiguous(), scale, largest)
+    return Halves(hi, lo, (norm * scale**2).float(), points.contiguous(), scale)

@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from pertorch.ops.pairwise._kernels import Kernel
+from pertorch.ops.pairwise._kernels import Kernel, limit
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
 # A tile of 512 × 512 float32 is 1 MiB and stays in a core's L2 between the product, the root and the sum (measured
@@ -159,18 +159,32 @@ class _Reduction:
         return self._kernel.apply(self._mend(products, s, t) if self._kernel.of_distance else products)
 
     def _mend(self, squared: Tensor, s: int, t: int) -> Tensor:
-        """Squared distances that can be trusted: computed again from differences where some are too small."""
+        """Squared distances that can be trusted: computed again from differences where rounding could tell."""
         if s == t:
             squared.fill_diagonal_(float("inf"))
-        smaller = torch.tensor(min(self._tiles[s].smallest, self._tiles[t].smallest))
-        trust = float(self._kernel.trust_below(smaller, max(self._largest)))
-        # One cheap look at the smallest entry against the largest norms spares most tiles the exact check.
-        if float(squared.amin()) < trust * (self._largest[s] + self._largest[t]):
-            norms = self._norms[s][:, None] + self._norms[t]
-            if bool((squared < trust * norms).any()):
-                differences = "donot_use_mm_for_euclid_dist"
-                squared = torch.cdist(self._points[s], self._points[t], compute_mode=differences).square_()
+        if self._doubtful(squared, s, t):
+            differences = "donot_use_mm_for_euclid_dist"
+            squared = torch.cdist(self._points[s], self._points[t], compute_mode=differences).square_()
         return squared.fill_diagonal_(0) if s == t else squared
+
+    def _doubtful(self, squared: Tensor, s: int, t: int) -> bool:
+        """Whether a tile passes the limit of any of its groups; cells on the diagonal lie infinitely far."""
+        most = limit(min(self._tiles[s].smallest, self._tiles[t].smallest))
+        # One cheap look at the extremes spares most tiles the exact check.
+        largest = self._largest[s] + self._largest[t]
+        if self._kernel.name == "rbf":
+            if self._kernel.gamma * largest <= most:
+                return False
+        elif float(squared.amin()) * most >= largest:
+            return False
+        error = self._kernel.slope(squared) * (self._norms[s][:, None] + self._norms[t])
+        value = self._kernel.apply(squared.abs())
+        if s == t:
+            error.fill_diagonal_(0)
+            value.fill_diagonal_(0)
+        if len(self._tiles[s].groups) == len(self._tiles[t].groups) == 1:
+            return float(error.sum()) > most * float(value.sum())
+        return bool((error > most * value).any())
 
     def _over_columns(self, values: Tensor, t: int, out: Tensor) -> None:
         """``Σ_j κ[i, j] w[j, r]`` for each group of the columns: ``(rows, groups, r)``."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pertorch.ops.pairwise import _programs
-from pertorch.ops.pairwise._kernels import Kernel
+from pertorch.ops.pairwise._kernels import Kernel, limit
 from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, block_cost, cut_tasks
 from pertorch.ops.pairwise._split import Halves, split
 
@@ -83,12 +83,7 @@ class _Launch:
         width = data.hi.shape[1]
         self.block = min(64, width)
         self.width_blocks = width // self.block
-        self.largest = data.largest
         self.unscale = data.scale**-self.kappa.power
-
-    def trust(self, tasks: Tasks) -> Tensor:
-        """The trusted ratio of each task."""
-        return self.kernel.trust_below(tasks.smaller, self.largest).float()
 
     def add(self, out: Tensor, tasks: Tasks) -> Tensor:
         """Sum the tasks of each pair of groups, in a fixed order: no atomics."""
@@ -118,7 +113,7 @@ class _Plain(_Launch):
             self.data.norm,
             self.data.raw,
             tasks.spans,
-            self.trust(tasks),
+            limit(tasks.smaller.float()),
             tasks.spans if self.index is None else self.index,
             out,
             self.width_blocks,
@@ -168,7 +163,7 @@ class _Weighted(_Launch):
             self.data.norm,
             self.data.raw,
             tasks.spans,
-            self.trust(tasks),
+            limit(tasks.smaller.float()),
             self.weights,
             out,
             self.width_blocks,
