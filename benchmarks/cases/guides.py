@@ -7,7 +7,9 @@ import numpy as np
 import scipy.sparse as sp
 
 
-def guide_counts(n_cells: int, n_guides: int, density: float = 0.02, seed: int = 0, chunk: int = 50_000) -> sp.csr_matrix:
+def guide_counts(
+    n_cells: int, n_guides: int, density: float = 0.02, seed: int = 0, chunk: int = 50_000
+) -> sp.csr_matrix:
     """Cells × guides, float32: ambient molecules in `density` of the entries, and one guide in most cells."""
     rng = np.random.default_rng(seed)
     room = int(n_cells * n_guides * density * 1.05) + 2 * n_cells

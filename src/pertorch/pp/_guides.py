@@ -73,6 +73,7 @@ class GuideAssignment:
         """
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(output_layer, "output_layer")
+        arguments.writable(adata)
         counts = open_counts(adata, layer)
         assigned = counts.restore(above(counts, threshold))
         if not is_anndata(adata):
@@ -122,6 +123,7 @@ class GuideAssignment:
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(obs_key, "obs_key")
         arguments.key(no_grna_assigned_key, "no_grna_assigned_key")
+        arguments.writable(adata)
         counts = open_counts(adata, layer, var)
         arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
         guide, largest = largest_guide(counts)
@@ -225,6 +227,8 @@ class GuideAssignment:
             max_iter=arguments.whole(max_iter, "max_iter"),
             tol=arguments.between(tol, "tol", 0, float("inf")),
         )
+        if not only_return_results:
+            arguments.writable(adata)
         counts = open_counts(adata, layer, var)
         arguments.free_labels(wording, counts.guides)
         assigned, fits = assign_by_mixture(counts, options, resolve_devices()[0], show_progress=show_progress)
