@@ -1,21 +1,7 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import anndata as ad
 import pytest
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    if SHARED.is_dir():
-        return SHARED
-    if os.environ.get("CI"):
-        pytest.fail("measured data not found: expected shared/data beside the repository")
-    pytest.skip("measured data not found: expected shared/data beside the repository")
 
 
 @pytest.fixture(scope="session")

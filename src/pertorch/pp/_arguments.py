@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
+
+from pertorch.data import nearest
+from pertorch.pp._labels import Wording
 
 
 def positive_threshold(value: Any, name: str = "assignment_threshold") -> float:
@@ -27,6 +30,55 @@ def positive_threshold(value: Any, name: str = "assignment_threshold") -> float:
             "threshold that 0 reaches would assign every guide to every cell. Use 1 for 'seen at all'."
         )
     return threshold
+
+
+def whole(value: Any, name: str, least: int = 1) -> int:
+    """A number of things.
+
+    Raises
+    ------
+    TypeError
+        If it is not a whole number.
+    ValueError
+        If it is below `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a whole number.")
+    if value < least:
+        raise ValueError(f"{name}={value!r} must be at least {least}.")
+    return int(value)
+
+
+def between(value: Any, name: str, low: float, high: float) -> float:
+    """A number strictly between two others.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is not in between.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
+    number = float(value)
+    if not low < number < high:
+        bounds = f"above {low:g} and below {high:g}" if high < float("inf") else f"above {low:g} and finite"
+        raise ValueError(f"{name}={value!r} must be {bounds}.")
+    return number
+
+
+def one_of(value: Any, name: str, known: Iterable[str]) -> str:
+    """One of the names there are.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them; the message names the nearest.
+    """
+    if value not in list(known):
+        raise ValueError(f"{name}={value!r} is not known: {nearest(value, known)}")
+    return str(value)
 
 
 def key(value: Any, name: str) -> str:
@@ -56,3 +108,35 @@ def free_label(label: str, name: str, guides: Iterable[str]) -> None:
     """
     if label in guides:
         raise ValueError(f"{name}={label!r} is also the name of a guide: choose another label.")
+
+
+def wording(none: Any, joint: Any, many: Any, most: Any) -> Wording:
+    """Labels as the public calls name them, checked."""
+    if not isinstance(joint, str):
+        raise TypeError(f"multiple_grna_assignment_string={joint!r} is a {type(joint).__name__}: pass a string.")
+    return Wording(
+        none=key(none, "no_grna_assigned_key"),
+        joint=joint,
+        many=key(many, "multiple_grna_assigned_key"),
+        most=whole(most, "max_assignments_per_cell"),
+    )
+
+
+def free_labels(wording: Wording, guides: Iterable[str]) -> None:
+    """See :func:`free_label`."""
+    free_label(wording.none, "no_grna_assigned_key", guides)
+    free_label(wording.many, "multiple_grna_assigned_key", guides)
+
+
+def writable(data: Any) -> None:
+    """Refuse, before any work, an AnnData that could not take the result.
+
+    Raises
+    ------
+    ValueError
+        If it is a view of a backed file.
+    """
+    if getattr(data, "isbacked", False) and getattr(data, "is_view", False):
+        raise ValueError(
+            "adata is a view of a backed file, to which AnnData cannot write: pass adata.to_memory(), or the whole file."
+        )

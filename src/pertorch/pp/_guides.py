@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp._counts import above, is_anndata, open_counts
-from pertorch.pp._labels import one_guide
+from pertorch.pp._labels import all_guides, one_guide
 from pertorch.pp._max_guide import largest_guide
+from pertorch.pp._mixture import MixtureOptions, assign_by_mixture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +73,7 @@ class GuideAssignment:
         """
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(output_layer, "output_layer")
+        arguments.writable(adata)
         counts = open_counts(adata, layer)
         assigned = counts.restore(above(counts, threshold))
         if not is_anndata(adata):
@@ -120,6 +123,7 @@ class GuideAssignment:
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(obs_key, "obs_key")
         arguments.key(no_grna_assigned_key, "no_grna_assigned_key")
+        arguments.writable(adata)
         counts = open_counts(adata, layer, var)
         arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
         guide, largest = largest_guide(counts)
@@ -127,4 +131,111 @@ class GuideAssignment:
         if not is_anndata(adata):
             return np.asarray(labels, dtype=object)
         adata.obs[obs_key] = labels
+        return None
+
+    def assign_mixture_model(
+        self,
+        adata: AnnData | Any,
+        *,
+        layer: str | None = None,
+        assigned_guides_key: str = "assigned_guide",
+        no_grna_assigned_key: str = "negative",
+        max_assignments_per_cell: int = 5,
+        multiple_grna_assigned_key: str = "multiple",
+        multiple_grna_assignment_string: str = "+",
+        only_return_results: bool = False,
+        max_iter: int = 90,
+        tol: float = 1e-4,
+        posterior_threshold: float = 0.5,
+        show_progress: bool | None = None,
+        var: pd.DataFrame | None = None,
+        model: str = "poisson_gauss_mixture",
+        n_iter: int | None = None,  # noqa: ARG002
+        learning_rate: float | None = None,  # noqa: ARG002
+        n_init_seeds: int | None = None,  # noqa: ARG002
+        seed: int | None = None,  # noqa: ARG002
+    ) -> np.ndarray | None:
+        """Assign guides by a Poisson-Gauss mixture of each guide's log₂ counts (crispat; Replogle et al. 2022).
+
+        Over the cells that hold the guide at all, log₂ counts are a mixture of ambient background, a Poisson density
+        continued to real numbers, and a Gaussian signal. Each guide's maximum a posteriori gives the smallest count
+        whose posterior of signal exceeds `posterior_threshold`; cells with at least that count have the guide. All
+        guides are fitted at once, on their histograms of counts, so the time does not grow with the number of cells.
+
+        Parameters
+        ----------
+        adata
+            Annotated data of shape ``n_obs × n_vars`` with raw counts, or a bare array.
+        layer
+            Key in ``adata.layers``. Default: ``adata.X``.
+        assigned_guides_key
+            Column in ``adata.obs`` for the result, categorical: the cell's guides, joined in var order.
+        no_grna_assigned_key
+            Label of cells without a guide.
+        max_assignments_per_cell
+            Most guides that a label names.
+        multiple_grna_assigned_key
+            Label of cells with more guides than that.
+        multiple_grna_assignment_string
+            What joins the names of several guides.
+        only_return_results
+            Return the labels and write nothing.
+        max_iter
+            Most Newton steps of a fit.
+        tol
+            A fit has converged when a Newton step moves no parameter (log rate, mean, log standard deviation, logit
+            weight) by as much.
+        posterior_threshold
+            Posterior of signal that a count must exceed, in (0, 1).
+        show_progress
+            Show a progress bar. Default: ``pertorch.settings.progress``.
+        var
+            For a bare array: the frame whose index names the guides, as in pertpy.
+        model
+            ``"poisson_gauss_mixture"``, the only one here; :meth:`assign` knows others.
+        n_iter, learning_rate, n_init_seeds, seed
+            Accepted so that pertpy's calls run. Without effect: the fit is deterministic, and runs to its optimum.
+
+        Returns
+        -------
+        ``None``; with `only_return_results`, or for a bare array, the labels, shape ``(n_obs,)``. Written to
+        ``adata.obs``: the labels. To ``adata.var``: ``poisson_rate``, ``gaussian_mean``, ``gaussian_std``,
+        ``mix_probs_0`` (background), ``mix_probs_1`` (signal), ``threshold`` and ``final_loss``, the negative log
+        posterior; NaN for guides that were not fitted.
+
+        Raises
+        ------
+        KeyError
+            If the layer does not exist.
+        ValueError
+            If a parameter is out of its range, a count is negative, fractional, NaN or infinite, or a label is the
+            name of a guide.
+
+        Warns
+        -----
+        UserWarning
+            Names the guides that were not fitted (seen in fewer than 2 cells, or never with 2 molecules), and those
+            whose fit did not converge.
+        """
+        arguments.one_of(model, "model", ["poisson_gauss_mixture"])
+        arguments.key(assigned_guides_key, "assigned_guides_key")
+        wording = arguments.wording(
+            no_grna_assigned_key, multiple_grna_assignment_string, multiple_grna_assigned_key, max_assignments_per_cell
+        )
+        options = MixtureOptions(
+            posterior_threshold=arguments.between(posterior_threshold, "posterior_threshold", 0, 1),
+            max_iter=arguments.whole(max_iter, "max_iter"),
+            tol=arguments.between(tol, "tol", 0, float("inf")),
+        )
+        if not only_return_results:
+            arguments.writable(adata)
+        counts = open_counts(adata, layer, var)
+        arguments.free_labels(wording, counts.guides)
+        assigned, fits = assign_by_mixture(counts, options, resolve_devices()[0], show_progress=show_progress)
+        labels = all_guides(assigned, counts.guides, wording)
+        if only_return_results or not is_anndata(adata):
+            return np.asarray(labels, dtype=object)
+        adata.obs[assigned_guides_key] = labels
+        for column in fits:
+            adata.var[column] = fits[column].to_numpy()
         return None

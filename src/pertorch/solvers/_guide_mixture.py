@@ -1,0 +1,121 @@
+"""Fit every guide of a screen at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pertorch.ops.histogram import Histograms
+from pertorch.solvers._newton import minimize
+from pertorch.solvers._poisson_gauss import Parameters, PoissonGauss, log_odds, parameters
+from pertorch.solvers._signal_threshold import Background, thresholds
+from pertorch.solvers._splits import starts
+
+_BLOCK = {"cpu": 2**20, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
+_STARTS = 9
+
+
+class GuideMixtures(NamedTuple):
+    """One entry per guide, float64 on the CPU, NaN for a guide that was not fitted.
+
+    Attributes
+    ----------
+    parameters
+        Background rate, signal mean and standard deviation in log₂ counts, weight of the signal.
+    threshold
+        Smallest count that is signal; NaN also where no count is.
+    loss
+        Negative log posterior at the fit, without the constants of the priors.
+    converged
+        Whether the fit converged, bool.
+    ambient
+        Whether the posterior alone would have called signal what ambient molecules explain, bool.
+    """
+
+    parameters: Parameters
+    threshold: Tensor
+    loss: Tensor
+    converged: Tensor
+    ambient: Tensor
+
+
+def fit_guides(
+    histograms: Histograms,
+    n_cells: int,
+    *,
+    posterior_threshold: float = 0.5,
+    max_iter: int = 90,
+    tol: float = 1e-4,
+    tick: Callable[[int], object] = lambda _: None,
+) -> GuideMixtures:
+    """Poisson-Gauss mixture of each guide: its maximum a posteriori from several starts, and its threshold.
+
+    Of a guide's modes, the one of least loss is taken among those in which the signal is more than ambient molecules
+    explain (:class:`Background`); where there is none such, the one of least loss.
+
+    Parameters
+    ----------
+    histograms
+        Of the non-zero counts of each guide, on the device that computes.
+    n_cells
+        Cells in the screen.
+    posterior_threshold, max_iter, tol
+        See :meth:`pertorch.GuideAssignment.assign_mixture_model`.
+    tick
+        Called with the number of guides done, as they are done.
+
+    Notes
+    -----
+    Guides seen in fewer than two cells, or never with two counts, are not fitted.
+    """
+    fittable = torch.nonzero((histograms.total() >= 2) & (histograms.largest() >= 2))[:, 0]
+    tick(len(histograms.offsets) - 1 - len(fittable))
+    table = torch.full((len(histograms.offsets) - 1, 8), torch.nan, dtype=torch.float64)
+    for guides in _blocks(histograms, fittable):
+        fits = _fit_block(*histograms.padded(guides), n_cells, posterior_threshold, max_iter, tol)
+        table[guides] = fits.cpu()
+        tick(len(guides))
+    *estimates, threshold, loss, converged, ambient = table.unbind(1)
+    return GuideMixtures(Parameters(*estimates), threshold, loss, converged == 1, ambient == 1)
+
+
+def _blocks(histograms: Histograms, guides: Tensor) -> Iterator[Tensor]:
+    """Guides with about as many distinct counts, as many as fit in memory."""
+    width = histograms.offsets.diff()[guides]
+    order = torch.argsort(width, descending=True, stable=True)
+    budget = _BLOCK[histograms.values.device.type]
+    start = 0
+    while start < len(order):
+        stop = start + max(1, budget // (_STARTS * int(width[order[start]])))
+        yield guides[order[start:stop]]
+        start = stop
+
+
+def _fit_block(values: Tensor, times: Tensor, n_cells: int, posterior: float, max_iter: int, tol: float) -> Tensor:
+    """The columns of the result for guides of padded histograms, shape ``(g, 8)``."""
+    model = PoissonGauss(values, times)
+    guide, start = starts(model)
+    low, high = model.bounds(guide)
+    found = minimize(lambda at: model.at(guide[at]), start, low, high, max_iter=max_iter, tol=tol, kin=guide)
+    mode = torch.nonzero(found.loss.isfinite())[:, 0]
+    guide, loss, estimate = guide[mode], found.loss[mode], parameters(found.x[mode])
+    ones = torch.where(values == 1, times, 0).sum(1).double()
+    background = Background((n_cells - model.cells)[guide], ones[guide])
+    call = thresholds(
+        lambda count: log_odds(estimate, count), values[guide], times[guide], estimate.mean, background, posterior
+    )
+    best = _least(guide, loss, call.moved | call.threshold.isnan())
+    columns = [*estimate, call.threshold, loss, found.converged[mode].double(), call.moved.double()]
+    return torch.stack([column[best] for column in columns], 1)
+
+
+def _least(guide: Tensor, loss: Tensor, last: Tensor) -> Tensor:
+    """The entry of least loss of each guide, one that is `last` only where the guide has no other."""
+    order = torch.argsort(loss, stable=True)
+    order = order[torch.argsort(last[order].long(), stable=True)]
+    order = order[torch.argsort(guide[order], stable=True)]
+    sizes = torch.bincount(guide)
+    return order[sizes.cumsum(0) - sizes]

@@ -1,0 +1,200 @@
+"""Many small minimisations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Derivatives = tuple[Tensor, Tensor, Tensor]
+Function = Callable[[Tensor], Derivatives]
+
+_DAMPED = 1e-2  # below it a step is a Newton step in all but name, so its length tells how far the minimum is
+_SLACK = 1e-13  # relative: two losses this close are equal in float64
+_CALMER, _WILDER = 0.2, 4.0  # damping after a step that helped, and after one that did not
+_MEMORY = 0.9  # how slowly the scale of a parameter falls: a curvature that passes through 0 must not unleash a step
+_SHRINK = 0.7  # drop what has converged once this share or less is left
+_MEET_EVERY = 3  # steps between looks for kin that have met
+
+
+class Minimum(NamedTuple):
+    """Where the problems ended.
+
+    Attributes
+    ----------
+    x
+        Shape ``(p, d)``.
+    loss
+        Shape ``(p,)``; infinite for a problem that went on as a kin of its.
+    converged
+        Shape ``(p,)``, bool.
+    """
+
+    x: Tensor
+    loss: Tensor
+    converged: Tensor
+
+
+def minimize(
+    problems: Callable[[Tensor], Function],
+    start: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    *,
+    max_iter: int,
+    tol: float,
+    kin: Tensor | None = None,
+    meet: float = 0.01,
+    reach: float = 2.0,
+) -> Minimum:
+    """Local minima in boxes, by projected Newton steps with Levenberg-Marquardt damping (Bertsekas 1982; Moré 1978).
+
+    Each problem keeps its own damping and leaves when it has converged.
+
+    Parameters
+    ----------
+    problems
+        Given the indices of the problems that still run, int64, returns their function: points of shape ``(r, d)`` to
+        loss ``(r,)``, gradient ``(r, d)`` and Hessian ``(r, d, d)``.
+    start, lower, upper
+        Shape ``(p, d)``, float64. A start outside its box is moved to the nearest point of it.
+    max_iter
+        Most steps for a problem.
+    tol
+        A problem has converged when a Newton step moves no parameter by as much as this.
+    kin
+        Shape ``(p,)``, int64, ascending: problems with the same number are one function from several starts. Of those
+        that come as close as `meet` in every parameter, only the one of least loss goes on.
+    meet
+        See `kin`.
+    reach
+        Longest step of a parameter.
+    """
+    kin = torch.arange(len(start), device=start.device) if kin is None else kin
+    done = Minimum(start.clamp(lower, upper), start.new_full((len(start),), torch.inf), torch.zeros_like(kin).bool())
+    evaluate = problems(torch.arange(len(start), device=start.device))
+    run = _Run.begin(evaluate, done.x, lower, upper, kin)
+    for turn in range(1, max_iter + 1):
+        run.step(evaluate, tol, reach)
+        if turn % _MEET_EVERY == 0:
+            run.drop(_met(run.x, run.loss, run.kin, meet))
+        left = torch.nonzero(~run.resting)[:, 0]
+        if len(left) <= _SHRINK * len(run.at):
+            run.report(done)
+            if not len(left):
+                return done
+            run = run.only(left)
+            evaluate = problems(run.at)
+    run.report(done)
+    return done
+
+
+@dataclass
+class _Run:
+    """The problems that still run: all fields are indexed by problem."""
+
+    at: Tensor
+    x: Tensor
+    loss: Tensor
+    gradient: Tensor
+    hessian: Tensor
+    scale: Tensor
+    damping: Tensor
+    low: Tensor
+    high: Tensor
+    kin: Tensor
+    resting: Tensor
+    dropped: Tensor
+
+    @classmethod
+    def begin(cls, evaluate: Function, x: Tensor, low: Tensor, high: Tensor, kin: Tensor) -> _Run:
+        loss, gradient, hessian = evaluate(x)
+        no = torch.zeros_like(kin).bool()
+        at = torch.arange(len(x), device=x.device)
+        scale, damping = _curvature(hessian), torch.full_like(loss, 0.1)
+        return cls(at, x, loss, gradient, hessian, scale, damping, low, high, kin, no, no)
+
+    def step(self, evaluate: Function, tol: float, reach: float) -> None:
+        step, solved = self._newton()
+        x = (self.x + step.clamp(-reach, reach)).clamp(self.low, self.high)
+        loss, gradient, hessian = evaluate(x)
+        moved = (x - self.x).abs().amax(-1)
+        promised = (self.gradient * (x - self.x)).sum(-1).abs()
+        better = solved & ~self.resting & (loss <= self.loss + _SLACK * self.loss.abs())
+        arrived = (better & (moved < tol) & (self.damping < _DAMPED)) | (promised <= _SLACK * (1 + self.loss.abs()))
+        self.resting = self.resting | (solved & arrived)
+        self.x = torch.where(better[:, None], x, self.x)
+        self.loss = torch.where(better, loss, self.loss)
+        self.gradient = torch.where(better[:, None], gradient, self.gradient)
+        self.hessian = torch.where(better[:, None, None], hessian, self.hessian)
+        self.scale = torch.maximum(_curvature(self.hessian), _MEMORY * self.scale)
+        self.damping = torch.where(better, self.damping * _CALMER, (self.damping * _WILDER).clamp(min=1e-3, max=1e10))
+
+    def drop(self, which: Tensor) -> None:
+        self.dropped = self.dropped | which
+        self.resting = self.resting | which
+
+    def only(self, left: Tensor) -> _Run:
+        return _Run(**{field.name: getattr(self, field.name)[left] for field in fields(self)})
+
+    def report(self, done: Minimum) -> None:
+        done.x[self.at] = self.x
+        done.loss[self.at] = torch.where(self.dropped, torch.inf, self.loss)
+        done.converged[self.at] = self.resting & ~self.dropped
+
+    def _newton(self) -> tuple[Tensor, Tensor]:
+        """Damped step in the parameters that no bound holds, and whether the damped Hessian is positive definite."""
+        held = ((self.x <= self.low) & (self.gradient > 0)) | ((self.x >= self.high) & (self.gradient < 0))
+        weight = (~held).to(self.x)
+        diagonal = torch.where(held, 1.0, self.damping[:, None] * self.scale)
+        damped = self.hessian * weight[:, :, None] * weight[:, None, :] + torch.diag_embed(diagonal)
+        step, solved = _solve(damped, -self.gradient * weight)
+        return torch.where(solved[:, None] & step.isfinite(), step, 0.0), solved
+
+
+def _met(x: Tensor, loss: Tensor, kin: Tensor, near: float) -> Tensor:
+    """Problems that have a kin of less loss close by."""
+    order = torch.argsort(loss, stable=True)
+    order = order[torch.argsort(kin[order], stable=True)]
+    x, kin = x[order], kin[order]
+    met = torch.zeros_like(kin).bool()
+    for apart in range(1, int(torch.bincount(kin).max())):
+        related = kin[apart:] == kin[:-apart]
+        met[apart:] |= related & ((x[apart:] - x[:-apart]).abs().amax(-1) < near)
+    return torch.zeros_like(met).scatter_(0, order, met)
+
+
+def _curvature(hessian: Tensor) -> Tensor:
+    return hessian.diagonal(dim1=-2, dim2=-1).abs() + 1e-8
+
+
+def _solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve positive definite systems of a few unknowns, and whether each is positive definite.
+
+    LDLᵀ written out over the unknowns: the batch is the inner loop, where a LAPACK call per system costs more than
+    the system.
+    """
+    d = matrix.shape[-1]
+    scale = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp(min=torch.finfo(matrix.dtype).tiny)
+    low: list[list[Tensor]] = [[] for _ in range(d)]
+    pivot: list[Tensor] = []
+    y: list[Tensor] = []
+    for j in range(d):
+        scaled = [low[j][k] * pivot[k] for k in range(j)]
+        pivot.append(_less(matrix[:, j, j], scaled, low[j]))
+        y.append(_less(right[:, j], y, low[j]))
+        for i in range(j + 1, d):
+            low[i].append(_less(matrix[:, i, j], scaled, low[i]) / pivot[j])
+    x: list[Tensor] = []
+    for j in reversed(range(d)):
+        x.insert(0, _less(y[j] / pivot[j], x, [low[i][j] for i in range(j + 1, d)]))
+    return torch.stack(x, -1), (torch.stack(pivot, -1) > 1e-12 * scale).all(-1)
+
+
+def _less(value: Tensor, left: list[Tensor], right: list[Tensor]) -> Tensor:
+    for a, b in zip(left, right, strict=False):
+        value = value - a * b
+    return value

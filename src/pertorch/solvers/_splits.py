@@ -1,0 +1,68 @@
+"""Where to start: a guide's counts cut in two, once in each octave."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pertorch.solvers._poisson_gauss import Parameters, PoissonGauss, log_floor, point
+
+_OCTAVES = (1, 2, 3, 5, 9, 17, 33, 65)  # smallest count of the signal: in (1, 2], (2, 3], (3, 5], …, above 65
+
+
+def starts(model: PoissonGauss) -> tuple[Tensor, Tensor]:
+    """Points to start from, and the guide of each.
+
+    If every cell below some count were background and every other signal, the best parameters and their posterior
+    would follow in closed form from running sums over the histogram. In each octave the best such cut is taken, so
+    that every mode has a start near it, and beside them one start from the prior. Nothing is drawn at random.
+
+    Returns
+    -------
+    Guides ``(p,)``, int64, ascending, and points ``(p, 4)``.
+    """
+    y, times = model.basis[..., 1], model.times
+    below = [(times * model.basis[..., power]).cumsum(1) for power in range(3)]
+    above = [sums[:, -1:] - sums for sums in below]
+    split = _fit(below, above, model.cells[:, None])
+    loss = _loss(split, below, above, (times * model.log_factorial).cumsum(1))
+    first_signal = torch.roll(model.values, -1, 1)
+    possible = (times > 0) & (above[0] > 0)
+    every = torch.arange(len(y), device=y.device)
+    uncut = every[~possible.any(1)]
+    guides, points = [uncut], [_prior(model.cells[uncut])]
+    for low, high in zip(_OCTAVES, (*_OCTAVES[1:], torch.inf), strict=True):
+        cost = torch.where(possible & (first_signal > low) & (first_signal <= high), loss, torch.inf)
+        best = cost.argmin(1)
+        there = every[cost[every, best] < torch.inf]
+        guides.append(there)
+        points.append(point(Parameters(*(value[there, best[there]] for value in split))))
+    guide = torch.cat(guides)
+    order = torch.argsort(guide, stable=True)
+    return guide[order], torch.cat(points)[order]
+
+
+def _fit(below: list[Tensor], above: list[Tensor], cells: Tensor) -> Parameters:
+    """Parameters of each cut: maximum a posteriori, but for σ and λ, which a start needs only roughly."""
+    n_above = above[0].clamp(min=1)
+    mean = (above[1] + 0.75) / (n_above + 0.25)
+    spread = (above[2] - 2 * mean * above[1] + mean**2 * above[0]).clamp(min=0)
+    std = torch.maximum(torch.sqrt((spread + 1) / (n_above + 1)), 1.05 * log_floor(mean).exp())
+    rate = (below[1] + 0.05) / (below[0] + 1)
+    weight = ((above[0] - 0.9) / (cells - 1).clamp(min=1)).clamp(1 / (cells + 1), 1 - 1 / (cells + 1))
+    return Parameters(rate, mean, std, weight)
+
+
+def _loss(p: Parameters, below: list[Tensor], above: list[Tensor], log_factorial: Tensor) -> Tensor:
+    """Negative log posterior of a cut as if it were known which cell is which, up to a constant."""
+    log_std, log_rate = p.std.log(), p.rate.log()
+    spread = above[2] - 2 * p.mean * above[1] + p.mean**2 * above[0]
+    background = below[0] * (torch.log1p(-p.weight) - p.rate) + below[1] * log_rate - log_factorial
+    signal = above[0] * (p.weight.log() - log_std - 0.9189) - spread / (2 * p.std**2)
+    prior = -((p.mean - 3) ** 2) / 8 - log_std - (log_std - 2) ** 2 / 2 - log_rate - log_rate**2 / 2
+    return -(background + signal + prior)
+
+
+def _prior(cells: Tensor) -> Tensor:
+    one = torch.ones_like(cells)
+    return point(Parameters(0.3 * one, 3 * one, 2 * one, 0.1 * one))
