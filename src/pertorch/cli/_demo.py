@@ -60,8 +60,8 @@ def _distances(genes: AnnData, seed: int, console: Console) -> pd.DataFrame:
         {
             "gene_target": planted.index,
             "cells": found["cells"],
-            "responders": planted["responder_fraction"],
-            "effect": planted["effect"],
+            "responders": planted["responder_fraction"].round(2),
+            "effect": planted["effect"].round(2),
             "rank": planted["effect"].rank(ascending=False, method="min").astype(int),
             "edistance": found["edistance"],
             "sd": found["sd"],
@@ -84,7 +84,7 @@ def _guide_calls(guides: AnnData) -> pd.DataFrame:
             "several": (~one & (labels != NONE)).sum(),
             "none": (labels == NONE).sum(),
         }
-        rows.append({"method": method, **counts, "right (%)": 100 * counts["right"] / len(labels)})
+        rows.append({"method": method, **counts})
     return pd.DataFrame(rows)
 
 

@@ -13,6 +13,7 @@ from pertorch.cli._io import check_output, opened, write
 from pertorch.cli._question import Question
 from pertorch.cli._table import format_table
 from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.metrics import get_metric
 from pertorch.tl import Distance
 
 if TYPE_CHECKING:
@@ -29,32 +30,30 @@ def run(args: Namespace) -> None:
     console = Console(args.quiet)
     check_output(args.out, (".csv", ".h5ad"))
     options = {"estimator": args.estimator} if args.estimator else {}
-    distance = Distance(args.metric, args.layer, args.obsm, **options)
+    get_metric(args.metric, **options)
     with computing_on(args.device), opened(args.file) as adata:
         question = Question.ask(adata, args.groupby, args.control, args.split_by or [])
-        made = _made(adata, args, console)
-        if made:
-            distance = Distance(args.metric, obsm_key=next(iter(made)), **options)
+        key, made = _embedding(adata, args, console)
         table = question.answer(
-            distance,
+            Distance(args.metric, args.layer, key, **options),
             _with(adata, made),
             bootstrap=args.bootstrap,
             seed=args.seed,
             progress=console.progress,
         )
-        console.note(f"{distance} of {len(table):,} pairs of groups")
-        print(format_table(readable(table), args.top))
+        console.note(f"{args.metric} on {args.layer or key}: {len(table):,} distances")
+        print(format_table(_readable(table), args.top))
         if args.out:
             _write(args, adata, made, table)
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """As printed: without the column that is the same everywhere."""
     return table.drop(columns="reference", errors="ignore").rename(columns={"sd": "± sd"})
 
 
-def _made(adata: AnnData, args: Namespace, console: Console) -> dict[str, NDArray[Any]]:
-    """The embedding under its key, if one has to be made."""
+def _embedding(adata: AnnData, args: Namespace, console: Console) -> tuple[str | None, dict[str, NDArray[Any]]]:
+    """Key in ``obsm`` to measure on (None for a layer), and the embedding under that key if it has to be made."""
     asked = [
         f"--{name.replace('_', '-')}"
         for name in ("counts", "total_counts", "exclude_genes", "n_pcs")
@@ -64,10 +63,10 @@ def _made(adata: AnnData, args: Namespace, console: Console) -> dict[str, NDArra
         if asked:
             given = "--obsm" if args.obsm else "--layer"
             raise CliError(f"{asked[0]} asks for a new embedding, {given} for measuring on what is there: give one.")
-        return {}
-    there = [key for key in DEFAULT_EMBEDDING if key in adata.obsm]
+        return args.obsm, {}
+    there = next((key for key in DEFAULT_EMBEDDING if key in adata.obsm), None)
     if there and not asked:
-        return {}
+        return there, {}
     scores = embed(
         adata,
         layer=args.counts,
@@ -76,7 +75,8 @@ def _made(adata: AnnData, args: Namespace, console: Console) -> dict[str, NDArra
         n_pcs=args.n_pcs or N_PCS,
         note=console.note,
     )
-    return {"X_pca_pertorch" if there else "X_pca": scores}
+    key = "X_pca_pertorch" if there else "X_pca"
+    return key, {key: scores}
 
 
 def _with(adata: AnnData, made: dict[str, NDArray[Any]]) -> AnnData:

@@ -46,7 +46,8 @@ def _read(path: str) -> AnnData:
         with h5py.File(path) as file:
             if "obs" not in file or "var" not in file:
                 raise CliError(f"{path} is HDF5 but not h5ad, without obs and var: write one with adata.write_h5ad().")
-        return anndata.read_h5ad(path, backed="r")
+            has_x = "X" in file
+        return anndata.read_h5ad(path, backed="r" if has_x else None)
     except PermissionError:
         raise CliError(f"{path} may not be read: ask for permission.") from None
     except Exception as error:  # whatever a damaged file makes the readers raise
