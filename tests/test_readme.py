@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pertorch.cli import main
+from pertorch.metrics import METRICS
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,6 +34,11 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                     _compare(command, shown, _printed(words[1:]))
                     ran += 1
     assert ran >= 5
+
+
+def test_every_metric_is_named() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert [name for name in METRICS if f"`{name}`" not in text] == []
 
 
 def _commands(text: str) -> list[tuple[str, list[str]]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pertorch.ds import _counts
@@ -217,8 +218,8 @@ def _plant(
 
 
 def _annotate(
-    counts: object,
-    guide_counts: object,
+    counts: sp.csr_matrix,
+    guide_counts: sp.csr_matrix,
     pool: _Pool,
     cells: _Cells,
     effect: NDArray[np.float64],
