@@ -82,6 +82,7 @@ def _guides(commands: argparse._SubParsersAction[_Parser]) -> None:
     p.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
     p.add_argument("--top", type=_count, default=50, metavar="N", help="guides to print (default: %(default)s)")
     _output(p, "calls.csv, or annotated.h5ad")
+    _device(p)
     p.set_defaults(run=_lazy("_guides"))
 
 
