@@ -1,0 +1,138 @@
+"""Commands and their options. Imports nothing heavy, so that help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+from pertorch import __version__
+from pertorch.cli._console import CliError
+
+Run = Callable[[Namespace], None]
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are one sentence, raised."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CliError(f"{message[0].lower()}{message[1:]}: see `{self.prog} --help`.")
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of ``pertorch``. What it parses has an attribute ``run``: the command, to be called with it."""
+    parser = _Parser(prog="pertorch", description="Perturbation analysis for single-cell screens.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"pertorch {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for add in (_distance, _guides, _simulate, _demo):
+        add(commands)
+    return parser
+
+
+def _distance(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "distance",
+        allow_abbrev=False,
+        help="distances of perturbations to a control, or of all pairs",
+        description="Distances between groups of cells. Without an embedding in the file, one is made from raw "
+        "counts: 10,000 counts per cell, log1p, principal components.",
+    )
+    p.add_argument("file", help="h5ad file")
+    p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the label of each cell")
+    against = p.add_mutually_exclusive_group(required=True)
+    against.add_argument("--control", metavar="LABEL", help="distances to this group")
+    against.add_argument("--pairwise", action="store_true", help="distances between all pairs of groups")
+    p.add_argument("--split-by", action="append", metavar="COLUMN", help="compare within each level; repeatable")
+    p.add_argument("--metric", default="edistance", help="name of the metric (default: %(default)s)")
+    p.add_argument("--estimator", choices=["u", "v"], help="of the E-distance: unbiased (default), or as pertpy")
+    p.add_argument("--bootstrap", type=_count, metavar="N", help="add mean and sd over N resamplings of the cells")
+    on = p.add_mutually_exclusive_group()
+    on.add_argument("--obsm", metavar="KEY", help="measure in this embedding (default: X_pca where the file has it)")
+    on.add_argument("--layer", metavar="KEY", help="measure on this layer as it is, X for adata.X")
+    made = p.add_argument_group("an embedding made from counts (each of these asks for one)")
+    made.add_argument("--counts", metavar="KEY", help="layer with the raw counts (default: X)")
+    made.add_argument("--total-counts", metavar="COLUMN", help="obs column with each cell's total (default: summed)")
+    made.add_argument("--exclude-genes", action="append", metavar="GLOB", help="leave out, such as 'MT-*'; repeatable")
+    made.add_argument("--n-pcs", type=_count, metavar="N", help="principal components (default: 50)")
+    p.add_argument("--top", type=_count, default=50, metavar="N", help="rows to print (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: %(default)s)")
+    _output(p, "table.csv, or annotated.h5ad: the data with the table and the embedding")
+    _device(p)
+    p.set_defaults(run=_lazy("_distance"))
+
+
+def _guides(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "guides",
+        allow_abbrev=False,
+        help="which guide each cell carries",
+        description="Assign guides to cells from raw guide counts.",
+    )
+    p.add_argument("file", help="h5ad file, cells × guides")
+    p.add_argument(
+        "--method",
+        choices=["max", "threshold", "mixture"],
+        default="max",
+        help="the largest guide, every guide with enough counts, or a Poisson-Gaussian mixture per guide "
+        "(default: %(default)s)",
+    )
+    p.add_argument("--threshold", type=float, metavar="N", help="least count, for max and threshold (default: 5)")
+    p.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
+    p.add_argument("--top", type=_count, default=50, metavar="N", help="guides to print (default: %(default)s)")
+    _output(p, "calls.csv, or annotated.h5ad")
+    _device(p)
+    p.set_defaults(run=_lazy("_guides"))
+
+
+def _simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "simulate",
+        allow_abbrev=False,
+        help="write a screen with a known truth",
+        description="Write a simulated screen: OUT.h5ad with genes and OUT.guides.h5ad with guides, the truth in both.",
+    )
+    p.add_argument("out", metavar="OUT.h5ad")
+    p.add_argument("--cells", type=_count, default=5_000, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--genes", type=_count, default=1_000, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--targets", type=_count, default=30, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    _quiet(p)
+    p.set_defaults(run=_lazy("_simulate"))
+
+
+def _demo(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "demo",
+        allow_abbrev=False,
+        help="the main job on a simulated screen: what was planted beside what was found",
+        description="Simulate a screen, run the main job on it, and print what was planted beside what was found.",
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    _output(p, "directory for the screen and the tables")
+    _device(p)
+    p.set_defaults(run=_lazy("_demo"))
+
+
+def _output(p: ArgumentParser, what: str) -> None:
+    p.add_argument("--out", metavar="PATH", help=what)
+    _quiet(p)
+
+
+def _device(p: ArgumentParser) -> None:
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0,2 (default: %(default)s)")
+
+
+def _quiet(p: ArgumentParser) -> None:
+    p.add_argument("--quiet", action="store_true", help="no notes and no progress bars")
+
+
+def _lazy(module: str) -> Run:
+    return lambda args: import_module(f"pertorch.cli.{module}").run(args)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
