@@ -52,6 +52,8 @@ def resolve_devices(multi_gpu: MultiGpu = None) -> list[torch.device]:
         if multi_gpu and devices[0].type == "cpu":
             log.warning("multi_gpu=True, but no CUDA device is in use: computing on the CPU.")
         return devices if multi_gpu else devices[:1]
+    if not isinstance(multi_gpu, str | Sequence):
+        raise ValueError(f"multi_gpu={multi_gpu!r} is not understood: pass a list of GPU ids, such as [0], or None.")
     ids = _ids(multi_gpu) if isinstance(multi_gpu, str) else list(multi_gpu)
     return _cuda(ids)
 

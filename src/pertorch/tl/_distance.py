@@ -15,6 +15,7 @@ from pertorch.exec import progress_bar, resolve_devices
 from pertorch.metrics import get_metric
 from pertorch.stats import Bootstrap
 from pertorch.tl import _contrasts
+from pertorch.tl._arguments import whole_number
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -111,8 +112,9 @@ class Distance:
         random_state
             Seed.
         """
+        replicates = whole_number(n_bootstrap, "n_bootstrap", 1)
         cells, pairs = _two_groups(X, Y)
-        values = self._evaluate(cells, pairs, progress=False, n_bootstrap=n_bootstrap, seed=random_state)
+        values = self._evaluate(cells, pairs, progress=False, n_bootstrap=replicates, seed=random_state)
         return MeanVar(float(values.mean()), float(values.var(correction=0)))
 
     def pairwise(
@@ -173,7 +175,8 @@ class Distance:
             name = f"pairwise {self.metric}{suffix}"
             return pairwise_frame(found, pairs, column, name, symmetric=self._metric.symmetric)
 
-        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        replicates = whole_number(n_bootstrap, "n_bootstrap", 1) if bootstrap else None
+        cells = self._cells(adata, found)
         return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     def onesided_distances(
@@ -223,7 +226,8 @@ class Distance:
         def frame(column: Tensor, _: str) -> pd.Series | pd.DataFrame:
             return onesided_frame(found, targets, references, column, single=single)
 
-        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        replicates = whole_number(n_bootstrap, "n_bootstrap", 1) if bootstrap else None
+        cells = self._cells(adata, found)
         return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     def contrast_distances(
@@ -263,7 +267,8 @@ class Distance:
         def frame(column: Tensor, _: str) -> pd.DataFrame:
             return contrasts.assign(**{self.metric: column.cpu().numpy()})
 
-        cells, replicates = self._cells(adata, found), n_bootstrap if bootstrap else None
+        replicates = whole_number(n_bootstrap, "n_bootstrap", 1) if bootstrap else None
+        cells = self._cells(adata, found)
         return self._frames(cells, pairs, frame, multi_gpu, show_progressbar, replicates, random_state)
 
     create_contrasts = staticmethod(_contrasts.create)
@@ -301,8 +306,7 @@ class Distance:
         """Distances of all pairs, shape ``(p, r)``: each distinct pair computed once, a group with itself 0."""
         weights = None
         if n_bootstrap is not None:
-            if n_bootstrap < 1:
-                raise ValueError(f"n_bootstrap={n_bootstrap} must be at least 1.")
+            seed = whole_number(seed, "random_state")
             weights = Bootstrap(cells.offsets, torch.from_numpy(cells.groups.keys), n_bootstrap, seed)
         distinct, position = pairs.distinct(len(cells.groups.names), symmetric=self._metric.symmetric)
         devices = resolve_devices(multi_gpu)

@@ -16,6 +16,7 @@ from pertorch.exec import progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
 from pertorch.stats import Permutations
 from pertorch.tl import _contrasts
+from pertorch.tl._arguments import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,14 +71,15 @@ class DistanceTest:
     ) -> None:
         if layer_key is not None and obsm_key is not None:
             raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
-        if n_perms < 1:
-            raise ValueError(f"n_perms={n_perms} must be at least 1.")
         if not 0 < padj_threshold < 1:
             raise ValueError(f"padj_threshold={padj_threshold} must lie between 0 and 1.")
         adjust(np.array([0.5]), correction)
         self.metric, self.layer_key, self.obsm_key = metric, layer_key, obsm_key
-        self.n_perms, self.padj_threshold, self.correction = n_perms, padj_threshold, correction
-        self.random_state = random_state
+        self.n_perms, self.random_state = (
+            whole_number(n_perms, "n_perms", 1),
+            whole_number(random_state, "random_state"),
+        )
+        self.padj_threshold, self.correction = padj_threshold, correction
         self._metric: Metric = get_metric(metric, **options)
 
     def __call__(
@@ -116,7 +118,7 @@ class DistanceTest:
         """
         known = Groups.from_obs(adata, groupby)
         reference = known.names[known.index(contrast)]
-        targets = list(known.names) if groups is None else [known.names[known.index(g)] for g in dict.fromkeys(groups)]
+        targets = known.names if groups is None else known.select(groups).names
         found = known if groups is None else known.select([*targets, reference])
         pairs = Pairs.onesided([found.index(t) for t in targets], [found.index(reference)])
         table = self._test(adata, found, pairs, multi_gpu, show_progressbar)
