@@ -19,7 +19,7 @@ def counts(n=23, p=7, seed=0):
 def test_rows_of_every_kind_of_array(stored_array):
     values = counts()
     index = np.array([5, 0, 22, 5, 7])
-    rows = as_matrix(stored_array.make(values), "X").rows(index, CPU)
+    rows = as_matrix(stored_array.make(values), "X").rows(torch.as_tensor(index))
     assert rows.is_contiguous()
     assert_close(rows, stored_array.dense(values)[index], rel=0)
 
@@ -38,7 +38,7 @@ def test_rows_and_counts_of_every_screen(stored_screen):
     stored = stored_screen(values, pd.DataFrame(index=[str(i) for i in range(len(values))]))
     matrix = open_matrix(stored.adata, **stored.keys)
     index = np.array([5, 0, 22, 7])
-    assert_close(matrix.rows(index, CPU), stored.dense[index], rel=0)
+    assert_close(matrix.rows(torch.as_tensor(index)), stored.dense[index], rel=0)
     assert_close(matrix.counts().toarray(), stored.dense, rel=0)
 
 
@@ -47,14 +47,14 @@ def test_the_callers_array_is_left_alone(stored_array):
     if sp.issparse(array) and hasattr(array, "indptr"):
         before = [np.copy(part) for part in (array.data, array.indices, array.indptr)]
         matrix = as_matrix(array, "X")
-        matrix.rows(np.arange(3), CPU)
+        matrix.rows(torch.arange(3))
         matrix.counts()
         for part, was in zip((array.data, array.indices, array.indptr), before, strict=True):
             np.testing.assert_array_equal(part, was)
     else:
-        rows = as_matrix(array, "X").rows(np.arange(23), CPU)
+        rows = as_matrix(array, "X").rows(torch.arange(23))
         rows += 1
-        assert_close(as_matrix(array, "X").rows(np.arange(23), CPU), rows - 1, rel=0)
+        assert_close(as_matrix(array, "X").rows(torch.arange(23)), rows - 1, rel=0)
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_only_cells_that_are_used_must_be_finite(form, bad):
     values = np.ones((6, 3))
     values[4, 1] = values[2, 0] = bad
     matrix = as_matrix(form(values), "layers['x']")
-    matrix.rows(np.array([0, 1, 3, 5]), CPU)
+    matrix.rows(torch.tensor([0, 1, 3, 5]))
     with pytest.raises(
         ValueError, match=r"layers\['x'\] holds NaN or infinity in 2 cell\(s\), the first at row 4: remove"
     ):
-        matrix.rows(np.array([5, 4, 0, 2]), CPU)
+        matrix.rows(torch.tensor([5, 4, 0, 2]))
 
 
 def test_stack():
     both = Matrix.stack(as_matrix(sp.csr_array(np.eye(2, dtype=np.float32)), "X"), as_matrix(np.ones((1, 2)), "Y"))
     assert both.shape == (3, 2)
-    assert both.rows(np.array([2, 0]), CPU).tolist() == [[1, 1], [1, 0]]
+    assert both.rows(torch.tensor([2, 0])).tolist() == [[1, 1], [1, 0]]
     assert both.dtype == torch.float64
 
 
@@ -114,7 +114,7 @@ def test_keys(keys, expected):
     adata = anndata.AnnData(np.ones((3, 2), np.float32))
     adata.layers["counts"] = np.full((3, 2), 2.0, np.float32)
     adata.obsm["X_pca"], adata.obsm["other"] = np.full((3, 5), 3.0), np.full((3, 4), 4.0)
-    assert (open_matrix(adata, **keys).rows(np.arange(3), CPU) == expected).all()
+    assert (open_matrix(adata, **keys).rows(torch.arange(3)) == expected).all()
 
 
 def test_either_spelling_of_the_default_embedding():

@@ -43,7 +43,7 @@ def test_distinct_pairs(pairs, symmetric):
 def test_pairwise_frame():
     groups = Groups(("x", 2, ("a", "b")), np.zeros(0, np.int64), "label")
     pairs = Pairs.all(3, symmetric=True)
-    frame = pairwise_frame(groups, pairs, np.array([1.0, 2.0, 3.0]), "pairwise edistance", symmetric=True)
+    frame = pairwise_frame(groups, pairs, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "pairwise edistance", symmetric=True)
     assert frame.to_numpy().tolist() == [[0, 1, 2], [1, 0, 3], [2, 3, 0]]
     assert list(frame.index) == list(frame.columns) == ["x", 2, ("a", "b")]
     assert frame.index.name == frame.columns.name == "label"
@@ -53,9 +53,9 @@ def test_pairwise_frame():
 
 def test_onesided_frame():
     groups = Groups(("x", "y", "z"), np.zeros(0, np.int64), "label")
-    series = onesided_frame(groups, [2, 0], ["y"], np.array([5.0, 6.0]), single=True)
+    series = onesided_frame(groups, ["z", "x"], ["y"], torch.tensor([5.0, 6.0], dtype=torch.float64), single=True)
     pd.testing.assert_series_equal(series, pd.Series([5.0, 6.0], index=pd.Index(["z", "x"], name="label"), name="y"))
-    frame = onesided_frame(groups, [2, 0], ["y", "x"], np.arange(4.0), single=False)
+    frame = onesided_frame(groups, ["z", "x"], ["y", "x"], torch.arange(4.0, dtype=torch.float64), single=False)
     assert frame.loc["z"].tolist() == [0, 1]
     assert frame.loc["x"].tolist() == [2, 3]
     assert (frame.index.name, frame.columns.name) == ("label", "selected_group")

@@ -52,7 +52,7 @@ def test_moments_are_those_of_the_statistic_of_resampled_cells(screen, metric):
     weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), n_replicates, 3)
     counts = weights.columns(0, n_replicates, torch.device("cpu")).numpy().astype(int)
     cuts = groups.offsets[1:-1].numpy()
-    cells, counts = (np.split(v, cuts) for v in (screen.obsm["X_pca"][groups.order], counts))
+    cells, counts = (np.split(v, cuts) for v in (screen.obsm["X_pca"][groups.order(torch.device("cpu"))], counts))
     for a, b in [(0, 1), (3, 2)]:
         drawn = [[np.repeat(cells[g], counts[g][:, r], axis=0) for g in (a, b)] for r in range(n_replicates)]
         values = [Distance(metric)(x, y) for x, y in drawn]
