@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Number = TypeVar("Number", float, Tensor)
+NOISE = 1e-5  # d² / (|x|² + |y|²): a hundred times the error of a float32 product, thirty times that of three of fp16
 KernelName = Literal["euclidean", "sqeuclidean", "rbf", "poly"]
 
 
@@ -62,6 +63,7 @@ def limit(smaller: Number) -> Number:
     ``d² = |x|² + |y|² − 2 x·y`` errs in single precision by about 1e-7 of the norms, however small it is, and κ by its
     slope times that. What rounding does to a cell is common to all pairs of that cell and independent of the other
     cells, so the mean of an n × m block errs by ``1e-7 Σ slope (|x|² + |y|²) / Σ κ / √min(n, m)``. That is kept at
-    5e-7 or less: a block past the limit is computed again, from differences of the values as given.
+    5e-7 or less: a block past the limit is computed again, from differences of the values as given. So is one with a
+    pair below `NOISE`, whose distance may be nothing but rounding, and that always too large.
     """
     return 5 * smaller**0.5

@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from pertorch.ops.pairwise._kernels import Kernel, limit
+from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
 # A tile of 512 × 512 float32 is 1 MiB and stays in a core's L2 between the product, the root and the sum (measured
@@ -177,7 +177,10 @@ class _Reduction:
                 return False
         elif float(squared.amin()) * most >= largest:
             return False
-        error = self._kernel.slope(squared) * (self._norms[s][:, None] + self._norms[t])
+        norms = self._norms[s][:, None] + self._norms[t]
+        if bool((squared < NOISE * norms).any()):
+            return True
+        error = self._kernel.slope(squared) * norms
         value = self._kernel.apply(squared.abs())
         if s == t:
             error.fill_diagonal_(0)
