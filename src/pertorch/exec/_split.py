@@ -32,9 +32,10 @@ def map_devices(
     """
     if len(devices) == 1:
         return [work(devices[0], slice(None))]
-    total = torch.cumsum(cost().double(), 0)
-    shares = torch.arange(1, len(devices), dtype=torch.float64) * (float(total[-1]) / len(devices) if len(total) else 0)
-    cuts = [0, *torch.searchsorted(total, shares).tolist(), len(total)]
+    costs = cost().double()
+    middle = costs.cumsum(0) - costs / 2  # an item goes where its middle lies
+    shares = torch.arange(1, len(devices), dtype=torch.float64) * float(costs.sum()) / len(devices)
+    cuts = [0, *torch.searchsorted(middle, shares).tolist(), len(costs)]
     runs = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
     with ThreadPoolExecutor(len(devices)) as pool:
         return list(pool.map(work, devices, runs))

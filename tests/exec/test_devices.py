@@ -1,0 +1,82 @@
+import logging
+
+import pytest
+import torch
+
+import pertorch
+from pertorch.exec import map_devices, parse_device, progress_bar, resolve_devices
+
+CPU = torch.device("cpu")
+
+
+def test_cpu():
+    assert parse_device("cpu") == [CPU]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gpu", "device='gpu' is not understood: use 'auto', 'cpu', 'cuda' or 'cuda:0,2'"),
+        ("", "device='' is not understood"),
+        ("cuda:x", "(GPU ids 'x' are not understood|finds no CUDA device here: use 'cpu' or 'auto')"),
+        ("cuda:99", "(GPU id 99 does not exist|finds no CUDA device here: use 'cpu' or 'auto')"),
+    ],
+)
+def test_no_such_device(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_device(text)
+
+
+def test_settings_decide(monkeypatch):
+    monkeypatch.setattr(pertorch.settings, "device", "cpu")
+    assert resolve_devices() == resolve_devices(True) == resolve_devices(False) == [CPU]
+
+
+def test_multi_gpu_on_a_cpu_is_said_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(pertorch.settings, "device", "cpu")
+    with caplog.at_level(logging.WARNING, "pertorch"):
+        resolve_devices(True)
+    assert "multi_gpu=True, but no CUDA device is in use: computing on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize("ids", [[], [99], [True], ["0"], (0.0,), "0;1", 0])
+def test_no_such_gpu(ids):
+    with pytest.raises(ValueError, match=r"(names no GPU|does not exist|are not understood|is not understood)"):
+        resolve_devices(ids)
+
+
+@pytest.mark.gpu
+def test_gpus():
+    first = torch.device("cuda", 0)
+    assert resolve_devices([0, 0]) == resolve_devices("0") == [first]
+    assert resolve_devices(False) == [first]
+    assert len(resolve_devices(None)) == len(resolve_devices(True)) == torch.cuda.device_count()
+
+
+@pytest.mark.parametrize("n_devices", [1, 2, 3, 7])
+@pytest.mark.parametrize("cost", [[], [5], [1, 1, 1, 1, 1, 1], [100, 1, 1, 1], [1, 1, 1, 100], [0, 0, 0]])
+def test_items_keep_their_order(cost, n_devices):
+    parts = map_devices([CPU] * n_devices, lambda: torch.tensor(cost), lambda _, run: list(range(len(cost)))[run])
+    assert [item for part in parts for item in part] == list(range(len(cost)))
+
+
+@pytest.mark.parametrize("cost", [[1, 1], [4, 1, 1, 1, 1], [1, 1, 1, 1, 4], [2, 3, 3, 2]])
+def test_work_is_split_by_cost(cost):
+    first, second = map_devices([CPU] * 2, lambda: torch.tensor(cost), lambda _, run: sum(cost[run]))
+    assert first == second
+
+
+def test_an_error_in_a_thread_is_the_callers():
+    def work(device, run):
+        raise ValueError("in the thread")
+
+    with pytest.raises(ValueError, match="in the thread"):
+        map_devices([CPU] * 2, lambda: torch.ones(4), work)
+
+
+@pytest.mark.parametrize(("show", "setting", "shown"), [(True, False, True), (False, True, False), (None, True, True)])
+def test_progress_bar(show, setting, shown, monkeypatch, capsys):
+    monkeypatch.setattr(pertorch.settings, "progress", setting)
+    with progress_bar(lambda: 10, "walking", show) as bar:
+        bar.update(10)
+    assert ("walking: 100%" in capsys.readouterr().err) == shown
