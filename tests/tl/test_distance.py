@@ -205,3 +205,21 @@ def test_a_common_offset_in_float32_changes_nothing_but_the_rounding_of_the_inpu
     screen.obsm["exact"] = shifted.astype(np.float64)
     tables = [Distance("edistance", obsm_key=key).pairwise(screen, "gene") for key in ("shifted", "exact")]
     assert_close(*tables, rel=1e-6, scale=1.0)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_compare_distance(both):
+    rng = np.random.default_rng(0)
+    pert, pred, ctrl = (
+        rng.normal(shift, scale, size=(30, 4)) for shift, scale in [(3, 1), (2.5, 1), (0, [1, 2, 3, 4])]
+    )
+    distance = Distance("euclidean")
+    means = [values.mean(0) for values in (pert, pred, ctrl)]
+    expected = np.linalg.norm(means[0] - means[1]) / np.linalg.norm(means[2] - means[1])
+    assert distance.compare_distance(pert, pred, ctrl) == pytest.approx(expected, rel=1e-12)
+    spread = np.ptp(np.concatenate([pert, ctrl]) if both else ctrl, axis=0)
+    expected = np.linalg.norm((means[0] - means[1]) / spread) / np.linalg.norm((means[2] - means[1]) / spread)
+    scaled = distance.compare_distance(pert, pred, ctrl, mode="scaled", fit_to_pert_and_ctrl=both)
+    assert scaled == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="mode='other' is not one of: 'simple', 'scaled'"):
+        distance.compare_distance(pert, pred, ctrl, mode="other")

@@ -153,5 +153,5 @@ def test_bad_options(options, message):
 
 def test_bad_reference():
     adata = screen_of((5, 6))
-    with unchanged(adata), pytest.raises(ValueError, match="'g11'.*did you mean"):
+    with unchanged(adata), pytest.raises(ValueError, match=r"'g11'.*did you mean"):
         DistanceTest()(adata, "gene", "g11")

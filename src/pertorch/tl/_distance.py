@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Cells, Groups, Matrix, Pairs, as_matrix, onesided_frame, open_matrix, pairwise_frame
@@ -116,6 +117,34 @@ class Distance:
         cells, pairs = _two_groups(X, Y)
         values = self._evaluate(cells, pairs, progress=False, n_bootstrap=replicates, seed=random_state)
         return MeanVar(float(values.mean()), float(values.var(correction=0)))
+
+    def compare_distance(
+        self, pert: Any, pred: Any, ctrl: Any, mode: str = "simple", fit_to_pert_and_ctrl: bool = False
+    ) -> float:
+        """How much nearer a prediction lies to the perturbed cells than the control does: d(pert, pred) / d(ctrl, pred).
+
+        Below 1 the prediction is nearer to what it predicts than to the control.
+
+        Parameters
+        ----------
+        pert, pred, ctrl
+            Perturbed, predicted and control cells, each cells × features.
+        mode
+            ``"simple"``, or ``"scaled"``: all three are first scaled to [0, 1] per feature by the range of the control.
+        fit_to_pert_and_ctrl
+            Whether ``"scaled"`` takes the range of perturbed and control cells together.
+
+        Raises
+        ------
+        ValueError
+            If `mode` is unknown, or as for calling the object.
+        """
+        if mode not in ("simple", "scaled"):
+            raise ValueError(f"mode={mode!r} is not one of: 'simple', 'scaled'.")
+        if mode == "scaled":
+            fitted = [pert, ctrl] if fit_to_pert_and_ctrl else [ctrl]
+            pert, pred, ctrl = _scaled(fitted, pert, pred, ctrl)
+        return float(np.float64(self(pert, pred)) / np.float64(self(ctrl, pred)))
 
     def pairwise(
         self,
@@ -319,6 +348,18 @@ class Distance:
             return values
         position = position.to(values.device)
         return torch.where(position[:, None] >= 0, values[position], 0.0)
+
+
+def _scaled(fitted: Sequence[Any], *arrays: Any) -> list[Any]:
+    """Arrays scaled per feature by the range of the fitted ones; a feature without range is only shifted."""
+    from sklearn.preprocessing import MinMaxScaler
+
+    def dense(values: Any) -> NDArray[Any]:
+        matrix = as_matrix(values, "array")
+        return matrix.rows(torch.arange(matrix.shape[0])).double().numpy()
+
+    scaler = MinMaxScaler().fit(np.concatenate([dense(values) for values in fitted]))
+    return [scaler.transform(dense(values)) for values in arrays]
 
 
 def _two_groups(X: Any, Y: Any) -> tuple[Cells, Pairs]:
