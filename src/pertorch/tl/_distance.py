@@ -121,7 +121,7 @@ class Distance:
     def compare_distance(
         self, pert: Any, pred: Any, ctrl: Any, mode: str = "simple", fit_to_pert_and_ctrl: bool = False
     ) -> float:
-        """How much nearer a prediction lies to the perturbed cells than the control does: d(pert, pred) / d(ctrl, pred).
+        """How much nearer a prediction is to the perturbed cells than to the control: d(pert, pred) / d(ctrl, pred).
 
         Below 1 the prediction is nearer to what it predicts than to the control.
 

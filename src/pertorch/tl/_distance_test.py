@@ -154,8 +154,8 @@ class DistanceTest:
         distance, pvalue = np.zeros(len(distinct)), np.ones(len(distinct))
         if len(distinct):
             metric = self._metric.bound(cells, devices[0])
-            evaluated, at = distinct.distinct(len(groups.names), symmetric=metric.symmetric)
-            distance = metric.evaluate(cells, evaluated, devices)[:, 0].cpu()[at].numpy()
+            evaluated, where = distinct.distinct(len(groups.names), symmetric=metric.symmetric)
+            distance = metric.evaluate(cells, evaluated, devices)[:, 0].cpu()[where].numpy()
             permutations = [
                 self._permutations(groups, a, b)
                 for a, b in zip(distinct.left.tolist(), distinct.right.tolist(), strict=True)
