@@ -26,7 +26,9 @@ class Implementation(NamedTuple):
         twin = import_module(f"pertorch.ops.pairwise.{self.module}")
         points = points.to(self.device)
         weights = None if weights is None else weights.to(self.device)
-        return twin.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
+        sums = twin.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
+        assert sums.device.type == self.device
+        return sums.cpu()
 
 
 IMPLEMENTATIONS = [
