@@ -11,7 +11,7 @@ import torch
 
 from pertorch import GuideAssignment
 from pertorch.pp import _counts
-from pertorch.solvers._poisson_gauss import Parameters, log_odds
+from pertorch.solvers._poisson_gauss import GuideParameters, log_odds
 
 COLUMNS = ["poisson_rate", "gaussian_mean", "gaussian_std", "mix_probs_0", "mix_probs_1", "threshold", "final_loss"]
 
@@ -237,11 +237,11 @@ def crispat(shared_data, schraivogel_file):
 
 def negative_log_posterior(adata, parameters):
     """Of each guide, summed over its cells; `parameters` as in `adata.var`."""
-    p = Parameters(*(torch.tensor(parameters[c].to_numpy()) for c in parameters))
+    p = GuideParameters(*(torch.tensor(parameters[c].to_numpy()) for c in parameters))
     counts = sp.csc_matrix(adata.X)
     out = []
     for i in range(adata.n_vars):
-        one = Parameters(*(v[i : i + 1] for v in p))
+        one = GuideParameters(*(v[i : i + 1] for v in p))
         x = torch.from_numpy(counts.data[counts.indptr[i] : counts.indptr[i + 1]].astype(np.float64))
         y = torch.log2(x)
         background = torch.log1p(-one.weight) + y * one.rate.log() - one.rate - torch.lgamma(y + 1)

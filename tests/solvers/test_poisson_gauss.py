@@ -9,7 +9,7 @@ from scipy.special import gammaln
 
 from pertorch.ops.histogram import Tally
 from pertorch.solvers import fit_guides
-from pertorch.solvers._poisson_gauss import Parameters, PoissonGauss, log_floor, log_odds, parameters, point
+from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, log_odds, parameters, point
 from pertorch.solvers._splits import starts
 
 
@@ -55,7 +55,9 @@ def found():
 
 def test_loss_is_the_posterior_of_the_cells(found):
     model = PoissonGauss(*found.padded(torch.arange(3)))
-    guess = Parameters(*torch.tensor([[0.1, 0.4, 0.2], [4.5, 6.0, 3.0], [0.8, 0.9, 1.2], [0.3, 0.05, 0.6]]).double())
+    guess = GuideParameters(
+        *torch.tensor([[0.1, 0.4, 0.2], [4.5, 6.0, 3.0], [0.8, 0.9, 1.2], [0.3, 0.05, 0.6]]).double()
+    )
     loss = model.at(torch.arange(3))(point(guess))[0]
     for i, counts in enumerate(GUIDES):
         assert loss[i].item() == pytest.approx(negative_log_posterior(counts, *(v[i].item() for v in guess)), rel=1e-12)
@@ -77,13 +79,13 @@ def test_derivatives_are_those_of_the_loss(found):
 
 
 def test_points_and_parameters_are_inverse():
-    p = Parameters(*torch.rand(4, 7, dtype=torch.float64).clamp(0.05, 0.95))
+    p = GuideParameters(*torch.rand(4, 7, dtype=torch.float64).clamp(0.05, 0.95))
     for back, forth in zip(parameters(point(p)), p, strict=True):
         torch.testing.assert_close(back, forth)
 
 
 def test_log_odds():
-    p = Parameters(*torch.tensor([[0.2], [5.0], [0.8], [0.3]], dtype=torch.float64))
+    p = GuideParameters(*torch.tensor([[0.2], [5.0], [0.8], [0.3]], dtype=torch.float64))
     y = np.log2([1, 4, 30])
     expected = np.log(0.3 / 0.7) + stats.norm.logpdf(y, 5, 0.8) - (y * np.log(0.2) - 0.2 - gammaln(y + 1))
     np.testing.assert_allclose(log_odds(p, torch.tensor([[1, 4, 30]]))[0], expected, rtol=1e-12)
@@ -129,7 +131,7 @@ def test_threshold_is_the_first_count_that_passes(found, posterior):
     fits = fit_guides(found, 3000, posterior_threshold=posterior)
     for i in range(3):
         t = torch.arange(1, 60)[None]
-        odds = log_odds(Parameters(*(v[i : i + 1] for v in fits.parameters)), t)[0]
+        odds = log_odds(GuideParameters(*(v[i : i + 1] for v in fits.parameters)), t)[0]
         passes = torch.sigmoid(odds) > posterior
         assert fits.threshold[i] == t[0][passes][0]
         assert not fits.ambient[i]

@@ -138,6 +138,5 @@ def writable(data: Any) -> None:
     """
     if getattr(data, "isbacked", False) and getattr(data, "is_view", False):
         raise ValueError(
-            "adata is a view of a backed file, to which AnnData cannot write: "
-            "pass adata.to_memory(), or the whole file."
+            "adata is a view of a backed file, to which AnnData cannot write: pass adata.to_memory() or the whole file."
         )

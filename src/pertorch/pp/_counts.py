@@ -96,8 +96,31 @@ def is_anndata(data: Any) -> bool:
     return hasattr(data, "var_names") and hasattr(data, "obs")
 
 
+def select(counts: Counts, decide: Callable[[sp.csr_array, slice], NDArray[np.bool_]]) -> sp.csr_array:
+    """Assign a guide where `decide` says so: cells × guides, int8, only the ones stored.
+
+    Parameters
+    ----------
+    counts
+        Guide counts.
+    decide
+        From a slab and the cells that it holds to a decision for each of its entries.
+    """
+    matrix = counts.matrix
+    kept, lengths, start = [], [], 0
+    for slab in counts.slabs():
+        chosen = decide(slab, slice(start, start + slab.shape[0]))
+        kept.append(slab.indices[chosen])
+        lengths.append(row_sums(chosen, slab.indptr))
+        start += slab.shape[0]
+    indices = np.concatenate([np.zeros(0, dtype=matrix.indices.dtype), *kept])
+    indptr = np.zeros(matrix.shape[0] + 1, dtype=matrix.indptr.dtype)
+    np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *lengths]), out=indptr[1:])
+    return _csr(np.ones(len(indices), dtype=np.int8), indices, indptr, matrix.shape[1])
+
+
 def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_array:
-    """One where a count reaches its guide's threshold: int8, only the ones stored.
+    """Assign a guide where its count reaches its threshold.
 
     Parameters
     ----------
@@ -107,22 +130,19 @@ def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_arra
         One for all, or one per guide, positive; a guide whose threshold is NaN gets no cell.
     """
     threshold = np.asarray(threshold, dtype=np.float64)
-    kept, lengths = [], []
-    for slab in counts.slabs():
-        reaches = slab.data >= (threshold[slab.indices] if threshold.ndim else threshold)
-        kept.append(slab.indices[reaches])
-        lengths.append(row_sums(reaches, slab.indptr))
-    indices = np.concatenate([np.zeros(0, dtype=counts.matrix.indices.dtype), *kept])
-    indptr = np.zeros(counts.matrix.shape[0] + 1, dtype=counts.matrix.indptr.dtype)
-    np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *lengths]), out=indptr[1:])
-    return _csr(np.ones(len(indices), dtype=np.int8), indices, indptr, counts.matrix.shape[1])
+    return select(counts, lambda slab, _: slab.data >= (threshold[slab.indices] if threshold.ndim else threshold))
 
 
 def row_sums(values: NDArray[Any], indptr: NDArray[Any]) -> NDArray[np.int64]:
     """Sum of each row of a CSR pattern, exact for whole numbers."""
     total = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, out=total[1:])
+    np.cumsum(values, dtype=np.int64, out=total[1:])
     return np.diff(total[indptr])
+
+
+def cell_totals(counts: Counts) -> NDArray[np.int64]:
+    """Total count of each cell, shape ``(n_obs,)``."""
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(row_sums(s.data, s.indptr) for s in counts.slabs())])
 
 
 def _csr(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], n_columns: int) -> sp.csr_array:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
+from pertorch.pp import _methods as methods
 from pertorch.pp._counts import above, is_anndata, open_counts
-from pertorch.pp._labels import all_guides, one_guide
+from pertorch.pp._labels import Wording, all_guides, one_guide
 from pertorch.pp._max_guide import largest_guide
-from pertorch.pp._mixture import MixtureOptions, assign_by_mixture
+from pertorch.pp._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+
+class _Found(NamedTuple):
+    """Labels of cells, cells × guides as stored, parameters of the fits, and warnings."""
+
+    labels: pd.Categorical
+    matrix: Any
+    parameters: pd.DataFrame
+    notes: tuple[str, ...]
 
 
 @final
@@ -218,24 +230,171 @@ class GuideAssignment:
             whose fit did not converge.
         """
         arguments.one_of(model, "model", ["poisson_gauss_mixture"])
-        arguments.key(assigned_guides_key, "assigned_guides_key")
-        wording = arguments.wording(
-            no_grna_assigned_key, multiple_grna_assignment_string, multiple_grna_assigned_key, max_assignments_per_cell
+        found = self._run(
+            adata,
+            "poisson_gauss",
+            {"posterior_threshold": posterior_threshold, "max_iter": max_iter, "tol": tol},
+            layer=layer,
+            var=var,
+            keys={"assigned_guides_key": assigned_guides_key},
+            wording=arguments.wording(
+                no_grna_assigned_key,
+                multiple_grna_assignment_string,
+                multiple_grna_assigned_key,
+                max_assignments_per_cell,
+            ),
+            show_progress=show_progress,
+            writes=not only_return_results,
         )
-        options = MixtureOptions(
-            posterior_threshold=arguments.between(posterior_threshold, "posterior_threshold", 0, 1),
-            max_iter=arguments.whole(max_iter, "max_iter"),
-            tol=arguments.between(tol, "tol", 0, float("inf")),
+        for note in found.notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        if only_return_results or not is_anndata(adata):
+            return np.asarray(found.labels, dtype=object)
+        adata.obs[assigned_guides_key] = found.labels
+        for column in found.parameters:
+            adata.var[column] = found.parameters[column].to_numpy()
+        return None
+
+    def assign(
+        self,
+        adata: AnnData | Any,
+        *,
+        method: str = "poisson_gauss",
+        layer: str | None = None,
+        batch_key: str | None = None,
+        assigned_guides_key: str = "assigned_guide",
+        output_layer: str = "assigned_guides",
+        uns_key: str = "guide_assignment",
+        no_grna_assigned_key: str = "negative",
+        max_assignments_per_cell: int = 5,
+        multiple_grna_assigned_key: str = "multiple",
+        multiple_grna_assignment_string: str = "+",
+        umi_threshold: float = 1,
+        only_return_results: bool = False,
+        show_progress: bool | None = None,
+        var: pd.DataFrame | None = None,
+        **options: Any,
+    ) -> np.ndarray | None:
+        """Assign guides by any of the methods that crispat compares (Braunger et al. 2024), by name.
+
+        ===================== ===================================================== ========================
+        method                a cell has a guide if                                 options (default)
+        ===================== ===================================================== ========================
+        ``threshold``         it holds so many of it                                assignment_threshold (5)
+        ``maximum``           it holds so many of it, and of no other more          assignment_threshold (1)
+        ``ratio``             it is the largest, and exceeds a share of the counts  ratio (0.5)
+        ``quantiles``         its share of the cell is among the guide's highest    quantile (0.35)
+        ``2beta``             as ``ratio``; the share from two Beta densities       max_iter, tol
+        ``3beta``             as ``2beta``; a third density for several guides      max_iter, tol
+        ``gauss``             it reaches the threshold of a mixture of Gaussians    nonzero (False), …
+        ``poisson_gauss``     as :meth:`assign_mixture_model`                       posterior_threshold (0.5), …
+        ``poisson``           its posterior, given depth and batch, is high enough  posterior_threshold (0.8), …
+        ``negative_binomial`` likewise, of overdispersed counts                     posterior_threshold (0.8), …
+        ``binomial``          likewise, of the cell's counts                        posterior_threshold (0.5), …
+        ===================== ===================================================== ========================
+
+        ``umi`` and ``max`` are other names of the first two. All fits are deterministic, and of all guides at once.
+
+        Parameters
+        ----------
+        adata
+            Annotated data of shape ``n_obs × n_vars`` with raw counts, or a bare array.
+        method
+            See above.
+        layer
+            Key in ``adata.layers``. Default: ``adata.X``.
+        batch_key
+            Column in ``adata.obs``: ``gauss``, ``2beta`` and ``3beta`` are fitted in each batch, the methods that see
+            depth have an effect for each, the others do not look at it. Default: all cells are one batch.
+        assigned_guides_key, output_layer, uns_key
+            Where the result goes: labels to ``adata.obs``, cells × guides (int8, one where assigned) to
+            ``adata.layers``, the method and the parameters of its fits to ``adata.uns``.
+        no_grna_assigned_key, max_assignments_per_cell, multiple_grna_assigned_key, multiple_grna_assignment_string
+            How cells are labelled: see :meth:`assign_mixture_model`.
+        umi_threshold
+            Counts below which no guide is assigned, whatever the method finds.
+        only_return_results
+            Return the labels and write nothing.
+        show_progress
+            Show a progress bar. Default: ``pertorch.settings.progress``.
+        var
+            For a bare array: the frame whose index names the guides.
+        **options
+            Options of the method.
+
+        Returns
+        -------
+        ``None``; with `only_return_results`, or for a bare array, the labels, shape ``(n_obs,)``.
+
+        Raises
+        ------
+        KeyError
+            If the layer or the column does not exist.
+        TypeError
+            If the method has no such option.
+        ValueError
+            If the method is unknown, a parameter is out of its range, or as :meth:`assign_mixture_model`.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, pertorch
+        >>> adata = ad.AnnData(np.array([[9, 1], [3, 4], [0, 2]], dtype=np.float32))
+        >>> pertorch.GuideAssignment().assign(adata, method="ratio", ratio=0.8)
+        >>> list(adata.obs["assigned_guide"])
+        ['0', 'negative', '1']
+        """
+        found = self._run(
+            adata,
+            method,
+            options,
+            layer=layer,
+            var=var,
+            keys={"assigned_guides_key": assigned_guides_key, "output_layer": output_layer, "uns_key": uns_key},
+            wording=arguments.wording(
+                no_grna_assigned_key,
+                multiple_grna_assignment_string,
+                multiple_grna_assigned_key,
+                max_assignments_per_cell,
+            ),
+            batch_key=batch_key,
+            umi_threshold=umi_threshold,
+            show_progress=show_progress,
+            writes=not only_return_results,
         )
-        if not only_return_results:
+        for note in found.notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        if only_return_results or not is_anndata(adata):
+            return np.asarray(found.labels, dtype=object)
+        adata.obs[assigned_guides_key] = found.labels
+        adata.layers[output_layer] = found.matrix
+        adata.uns[uns_key] = {"method": method, "options": dict(options), "parameters": found.parameters}
+        return None
+
+    @staticmethod
+    def _run(
+        adata: AnnData | Any,
+        method: str,
+        options: Mapping[str, Any],
+        *,
+        layer: str | None,
+        var: pd.DataFrame | None,
+        keys: Mapping[str, str],
+        wording: Wording,
+        batch_key: str | None = None,
+        umi_threshold: float = 1,
+        show_progress: bool | None,
+        writes: bool,
+    ) -> _Found:
+        """Check everything, then assign, then word the labels. Writes nothing."""
+        function = methods.find(method, options)
+        for name, value in keys.items():
+            arguments.key(value, name)
+        umi_threshold = arguments.positive_threshold(umi_threshold, "umi_threshold")
+        if writes:
             arguments.writable(adata)
         counts = open_counts(adata, layer, var)
         arguments.free_labels(wording, counts.guides)
-        assigned, fits = assign_by_mixture(counts, options, resolve_devices()[0], show_progress=show_progress)
-        labels = all_guides(assigned, counts.guides, wording)
-        if only_return_results or not is_anndata(adata):
-            return np.asarray(labels, dtype=object)
-        adata.obs[assigned_guides_key] = labels
-        for column in fits:
-            adata.var[column] = fits[column].to_numpy()
-        return None
+        batches = methods.batches(adata, batch_key, counts.matrix.shape[0])
+        setting = Setting(batches, resolve_devices()[0], show_progress)
+        assigned, parameters, notes = methods.run(function, counts, setting, options, umi_threshold)
+        return _Found(all_guides(assigned, counts.guides, wording), counts.restore(assigned), parameters, notes)

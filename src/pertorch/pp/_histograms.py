@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from pertorch.ops.histogram import Histograms, Tally
 from pertorch.pp._counts import Counts
 
+Entries = Callable[[sp.csr_array, slice], NDArray[Any]]  # from a slab and its cells to a number for each entry
 
-def histograms(counts: Counts, device: torch.device) -> Histograms:
-    """Histogram of the non-zero counts of each guide, on `device`.
+
+def histograms(
+    counts: Counts,
+    device: torch.device,
+    *,
+    n_columns: int | None = None,
+    column: Entries = lambda slab, _: slab.indices,
+    value: Entries = lambda slab, _: slab.data,
+) -> Histograms:
+    """Histograms of the non-zero entries, on `device`: of the counts of each guide, or of what `value` makes of them.
 
     On a CPU each thread tallies its share of the slabs; integers add up to the same whatever the share.
     """
     slabs = list(counts.slabs())
-    n_workers = min(torch.get_num_threads(), len(slabs)) if device.type == "cpu" else 1
+    stops = np.cumsum([slab.shape[0] for slab in slabs])
+    work = [(slab, slice(stop - slab.shape[0], stop)) for slab, stop in zip(slabs, stops.tolist(), strict=True)]
+    n_workers = min(torch.get_num_threads(), len(work)) if device.type == "cpu" else 1
 
     def share(worker: int) -> Tally:
-        tally = Tally(counts.matrix.shape[1], device)
-        for slab in slabs[worker::n_workers]:
-            tally.add(torch.from_numpy(slab.indices).to(device), torch.from_numpy(slab.data).to(device))
+        tally = Tally(n_columns or counts.matrix.shape[1], device)
+        for part in itertools.islice(work, worker, None, n_workers):
+            tally.add(_on(column(*part), device), _on(value(*part), device))
         return tally
 
     if n_workers <= 1:
@@ -31,3 +48,7 @@ def histograms(counts: Counts, device: torch.device) -> Histograms:
     for other in others:
         first.merge(other)
     return first.histograms()
+
+
+def _on(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(values).to(device)

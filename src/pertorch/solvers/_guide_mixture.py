@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pertorch.ops.histogram import Histograms
 from pertorch.solvers._newton import minimize
-from pertorch.solvers._poisson_gauss import Parameters, PoissonGauss, log_odds, parameters
+from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_odds, parameters
 from pertorch.solvers._signal_threshold import Background, thresholds
 from pertorch.solvers._splits import starts
 
@@ -35,7 +35,7 @@ class GuideMixtures(NamedTuple):
         Whether the posterior alone would have called signal what ambient molecules explain, bool.
     """
 
-    parameters: Parameters
+    parameters: GuideParameters
     threshold: Tensor
     loss: Tensor
     converged: Tensor
@@ -79,7 +79,7 @@ def fit_guides(
         table[guides] = fits.cpu()
         tick(len(guides))
     *estimates, threshold, loss, converged, ambient = table.unbind(1)
-    return GuideMixtures(Parameters(*estimates), threshold, loss, converged == 1, ambient == 1)
+    return GuideMixtures(GuideParameters(*estimates), threshold, loss, converged == 1, ambient == 1)
 
 
 def _blocks(histograms: Histograms, guides: Tensor) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pertorch.solvers._moments import posterior_moments
 from pertorch.solvers._newton import Derivatives
 
 _LN2 = math.log(2.0)
@@ -16,7 +17,7 @@ _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _POWERS = torch.arange(3)[:, None] + torch.arange(3)
 
 
-class Parameters(NamedTuple):
+class GuideParameters(NamedTuple):
     """Background rate λ, signal mean μ and standard deviation σ in log₂ counts, and the signal's weight w₁."""
 
     rate: Tensor
@@ -69,24 +70,31 @@ def log_floor(mean: Tensor) -> Tensor:
     return -0.5 * _LN2 * mean - math.log(2 * _LN2)
 
 
-def parameters(x: Tensor) -> Parameters:
+def signal_floor(mean: Tensor) -> Tensor:
+    """The smallest standard deviation that a signal of this mean may have, both in log₂ counts."""
+    return log_floor(mean).exp()
+
+
+def parameters(x: Tensor) -> GuideParameters:
     """What a point stands for."""
-    return Parameters(x[..., 0].exp(), x[..., 1], (log_floor(x[..., 1]) + x[..., 2]).exp(), torch.sigmoid(x[..., 3]))
+    return GuideParameters(
+        x[..., 0].exp(), x[..., 1], (log_floor(x[..., 1]) + x[..., 2]).exp(), torch.sigmoid(x[..., 3])
+    )
 
 
-def point(p: Parameters) -> Tensor:
+def point(p: GuideParameters) -> Tensor:
     """The point of given parameters."""
     return torch.stack([p.rate.log(), p.mean, p.std.log() - log_floor(p.mean), torch.logit(p.weight)], -1)
 
 
-def log_odds(p: Parameters, count: Tensor) -> Tensor:
+def log_odds(p: GuideParameters, count: Tensor) -> Tensor:
     """Log odds of signal to background at counts ``(p, k)`` for parameters ``(p,)``."""
     y = torch.log2(count.double())
     c = _coefficients(p)[:, None, :]
     return c[..., 0] + (c[..., 1] + c[..., 2] * y) * y + torch.lgamma(y + 1)
 
 
-def _coefficients(p: Parameters) -> Tensor:
+def _coefficients(p: GuideParameters) -> Tensor:
     """``c`` with log odds of signal to background = c₀ + c₁ y + c₂ y² + log Γ(y + 1), shape ``(…, 3)``."""
     precision = p.std**-2
     constant = torch.logit(p.weight) - _LOG_SQRT_2PI - p.std.log() - 0.5 * p.mean**2 * precision + p.rate
@@ -108,11 +116,8 @@ class _Rows:
     def __call__(self, x: Tensor) -> Derivatives:
         """See :func:`pertorch.solvers._newton.minimize`."""
         odds = self.log_factorial + (self.basis[..., :3] @ _coefficients(parameters(x))[:, :, None])[..., 0]
-        rest = torch.exp(-odds.abs())
-        signal = torch.where(odds > 0, 1.0, rest) / (1 + rest)
-        evidence = torch.log1p(rest) + odds.clamp(min=0)  # log of (background + signal) / background
-        moments = torch.stack([signal, signal * (1 - signal), evidence], 1) @ self.weighted
-        return _assemble(x, moments[:, 0, :3], moments[:, 1], moments[:, 2, 0], self.cells, self.total, self.constant)
+        moments = posterior_moments(odds, self.weighted)
+        return _assemble(x, *moments, self.cells, self.total, self.constant)
 
 
 def _assemble(

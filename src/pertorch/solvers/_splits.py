@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pertorch.solvers._poisson_gauss import Parameters, PoissonGauss, log_floor, point
+from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, point
 
 _OCTAVES = (1, 2, 3, 5, 9, 17, 33, 65)  # smallest count of the signal: in (1, 2], (2, 3], (3, 5], …, above 65
 
@@ -36,24 +36,24 @@ def starts(model: PoissonGauss) -> tuple[Tensor, Tensor]:
         best = cost.argmin(1)
         there = every[cost[every, best] < torch.inf]
         guides.append(there)
-        points.append(point(Parameters(*(value[there, best[there]] for value in split))))
+        points.append(point(GuideParameters(*(value[there, best[there]] for value in split))))
     guide = torch.cat(guides)
     order = torch.argsort(guide, stable=True)
     return guide[order], torch.cat(points)[order]
 
 
-def _fit(below: list[Tensor], above: list[Tensor], cells: Tensor) -> Parameters:
-    """Parameters of each cut: maximum a posteriori, but for σ and λ, which a start needs only roughly."""
+def _fit(below: list[Tensor], above: list[Tensor], cells: Tensor) -> GuideParameters:
+    """GuideParameters of each cut: maximum a posteriori, but for σ and λ, which a start needs only roughly."""
     n_above = above[0].clamp(min=1)
     mean = (above[1] + 0.75) / (n_above + 0.25)
     spread = (above[2] - 2 * mean * above[1] + mean**2 * above[0]).clamp(min=0)
     std = torch.maximum(torch.sqrt((spread + 1) / (n_above + 1)), 1.05 * log_floor(mean).exp())
     rate = (below[1] + 0.05) / (below[0] + 1)
     weight = ((above[0] - 0.9) / (cells - 1).clamp(min=1)).clamp(1 / (cells + 1), 1 - 1 / (cells + 1))
-    return Parameters(rate, mean, std, weight)
+    return GuideParameters(rate, mean, std, weight)
 
 
-def _loss(p: Parameters, below: list[Tensor], above: list[Tensor], log_factorial: Tensor) -> Tensor:
+def _loss(p: GuideParameters, below: list[Tensor], above: list[Tensor], log_factorial: Tensor) -> Tensor:
     """Negative log posterior of a cut as if it were known which cell is which, up to a constant."""
     log_std, log_rate = p.std.log(), p.rate.log()
     spread = above[2] - 2 * p.mean * above[1] + p.mean**2 * above[0]
@@ -65,4 +65,4 @@ def _loss(p: Parameters, below: list[Tensor], above: list[Tensor], log_factorial
 
 def _prior(cells: Tensor) -> Tensor:
     one = torch.ones_like(cells)
-    return point(Parameters(0.3 * one, 3 * one, 2 * one, 0.1 * one))
+    return point(GuideParameters(0.3 * one, 3 * one, 2 * one, 0.1 * one))
