@@ -10,7 +10,9 @@ from torch import Tensor
 # Up to so many genes a covariance matrix is made and diagonalised; beyond, only its products with vectors.
 DENSE_GENES = 1024
 MOST_AXES = 600  # of the Krylov space
-RESIDUAL = 1e-7
+WIDTH, CHECK = 4, 40
+KEPT = 3  # times the axes asked for
+RESIDUAL = 1e-5
 
 
 @final
@@ -72,66 +74,100 @@ def _dense(controls: Tensor, group: Group, n_axes: int) -> Tensor:
 
 
 def _krylov(controls: Tensor, groups: list[Group], n_axes: int) -> list[Tensor]:
-    """Block Lanczos with full orthogonalisation, all groups at once: each step is one product with the controls.
+    """Block Lanczos with full orthogonalisation on ``Z Zᵀ``, cells × cells, for all groups at once.
 
-    The steps are repeated until the leading axes move by less than `RESIDUAL` (residual over eigenvalue).
+    In float32, where products are twice as fast; then the leading axes and as many again behind them are separated once
+    more in float64 (Rayleigh and Ritz), which takes one product. Narrow blocks, because a Krylov space of one vector resolves close variances with the fewest products; more than one
+    vector, because each step reads all cells twice. The steps end when the residuals of the leading axes are below
+    `RESIDUAL` of their variances.
     """
-    gram = _Gram(controls, groups)
-    block = _start(gram, n_axes + 2)
-    width = block.shape[2]
-    basis = block.new_zeros(len(groups), controls.shape[1], MOST_AXES + width)
-    small = block.new_zeros(len(groups), MOST_AXES + width, MOST_AXES + width)
+    exact = _Scaled(controls, groups)
+    scaled = exact.single()
+    block = _start(scaled)
+    n_groups, _, n_cells = block.shape
+    n_kept = KEPT * n_axes
+    basis = block.new_zeros(n_groups, MOST_AXES + WIDTH, n_cells)
+    small = block.new_zeros(n_groups, MOST_AXES + WIDTH, MOST_AXES + WIDTH)
     size = 0
     while True:
-        here = slice(size, size + width)
-        basis[:, :, here] = block
-        size += width
-        known = basis[:, :, :size]
-        image = gram(block)
-        overlap = known.mT @ image
-        small[:, :size, here] = overlap
-        small[:, here, :size] = overlap.mT
-        image -= known @ overlap
-        image -= known @ (known.mT @ image)
-        block, rest = torch.linalg.qr(image)
-        values, vectors = torch.linalg.eigh(small[:, :size, :size])
-        values, vectors = values[:, -n_axes:], vectors[:, :, -n_axes:]
-        residual = (rest @ vectors[:, -width:]).norm(dim=1) / values
-        if float(residual.max()) < RESIDUAL or size >= min(MOST_AXES, controls.shape[1] - width):
-            return list((known @ vectors).flip(2))
+        here = slice(size, size + WIDTH)
+        basis[:, here] = block
+        size += WIDTH
+        known = basis[:, :size]
+        image = scaled.up(scaled.down(block))
+        overlap = image @ known.mT
+        small[:, here, :size] = overlap
+        small[:, :size, here] = overlap.mT
+        image -= overlap @ known
+        image -= (image @ known.mT) @ known
+        block, rest = _orthonormal(image)
+        last = size >= min(MOST_AXES, n_cells - WIDTH)
+        if size < n_kept or (size % CHECK and not last):
+            continue
+        values, vectors = torch.linalg.eigh(small[:, :size, :size].double())
+        vectors = vectors[:, :, -n_kept:].mT.to(known.dtype)
+        residual = (vectors[:, -n_axes:, -WIDTH:] @ rest.mT).norm(dim=2) / values[:, -n_axes:]
+        if last or float(residual.max()) < RESIDUAL:
+            return _separate(exact, vectors @ known, n_axes)
 
 
-def _start(gram: _Gram, width: int) -> Tensor:
-    """Random directions, the first of them replaced by that from the controls to the group."""
+def _separate(scaled: _Scaled, rows: Tensor, n_axes: int) -> list[Tensor]:
+    """Leading principal axes within the span of these combinations of cells."""
+    images = scaled.down(_orthonormal(rows.double())[0])
+    values, vectors = torch.linalg.eigh(images @ images.mT)
+    axes = (vectors[:, :, -n_axes:].mT @ images) / values[:, -n_axes:].sqrt()[:, :, None]
+    return list(axes.flip(1).mT)
+
+
+def _orthonormal(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal rows Q and lower R with ``rows = R Q``, by Cholesky twice: a block is a few long rows."""
+    first = torch.linalg.cholesky(rows @ rows.mT)
+    once = torch.linalg.solve_triangular(first, rows, upper=False)
+    second = torch.linalg.cholesky(once @ once.mT)
+    return torch.linalg.solve_triangular(second, once, upper=False), first @ second
+
+
+def _start(scaled: _Scaled) -> Tensor:
+    """Random directions, the first of them replaced by the one that tells the group from the controls."""
+    n_groups, n_cells = scaled.inside.shape
     generator = torch.Generator().manual_seed(0)
-    n_groups, p = len(gram.spread), gram.spread.shape[1]
-    block = torch.randn(p, width, generator=generator, dtype=torch.float64).to(gram.spread.device)
-    block = block.expand(n_groups, -1, -1).clone()
-    block[:, :, 0] = gram.difference
-    return torch.linalg.qr(block).Q
+    block = torch.randn(WIDTH, n_cells, generator=generator).to(scaled.controls)
+    block = block * scaled.inside[:, None]
+    n_controls = len(scaled.controls)
+    block[:, 0, :n_controls] = 0
+    block[:, 0, n_controls:] = scaled.inside[:, n_controls:].to(block.dtype)
+    return _orthonormal(block)[0]
 
 
 @final
-class _Gram:
-    """``V → Zᵀ Z V`` for the scaled cells Z of each group, without Z."""
+class _Scaled:
+    """The scaled cells Z of each group, controls first, as products: Z itself is never made. Vectors are rows."""
 
     def __init__(self, controls: Tensor, groups: list[Group]) -> None:
-        self._controls, self._cells = controls, [group.cells for group in groups]
-        self._centre, self.spread = (torch.stack(part) for part in zip(*(g[1:] for g in groups), strict=True))
-        means = torch.stack([group.cells.mean(0) for group in groups])
-        self.difference = (means - controls.mean(0)) / self.spread
+        self.controls, self._groups = controls, groups
+        sizes = torch.tensor([len(group.cells) for group in groups], device=controls.device)
+        self._cells = torch.nn.utils.rnn.pad_sequence([group.cells for group in groups], batch_first=True)
+        theirs = torch.ones(len(groups), len(controls), dtype=torch.bool, device=controls.device)
+        ours = torch.arange(self._cells.shape[1], device=controls.device) < sizes[:, None]
+        self.inside = torch.cat([theirs, ours], 1)
+        self._centre, spread = (torch.stack(part)[:, None] for part in zip(*(g[1:] for g in groups), strict=True))
+        self._per_spread = 1 / spread
 
-    def __call__(self, block: Tensor) -> Tensor:
-        n_groups, p, width = block.shape
-        weights = block / self.spread[:, :, None]
-        shift = (self._centre[:, None] @ weights)[:, 0]
-        wide = weights.transpose(0, 1).reshape(p, n_groups * width)
-        seen = self._controls @ wide - shift.reshape(1, -1)
-        out = (self._controls.T @ seen).view(p, n_groups, width).transpose(0, 1).contiguous()
-        total = seen.sum(0).view(n_groups, width)
-        for g, cells in enumerate(self._cells):
-            of_cells = cells @ weights[g] - shift[g]
-            out[g].addmm_(cells.T, of_cells)
-            total[g] += of_cells.sum(0)
-        out -= self._centre[:, :, None] * total[:, None]
-        return out.div_(self.spread[:, :, None])
+    def single(self) -> _Scaled:
+        """In float32."""
+        return _Scaled(self.controls.float(), [Group(*(part.float() for part in group)) for group in self._groups])
+
+    def down(self, block: Tensor) -> Tensor:
+        """``Zᵀ Y``: cells to genes, ``(B, w, N)`` to ``(B, w, p)``."""
+        m, (n_groups, width, _) = len(self.controls), block.shape
+        out = (block[:, :, :m].reshape(n_groups * width, m) @ self.controls).view(n_groups, width, -1)
+        out.baddbmm_(block[:, :, m:], self._cells)
+        return out.sub_(self._centre * block.sum(2, keepdim=True)).mul_(self._per_spread)
+
+    def up(self, block: Tensor) -> Tensor:
+        """``Z V``: genes to cells, ``(B, w, p)`` to ``(B, w, N)``; padding stays zero."""
+        weights = block * self._per_spread
+        n_groups, width, p = weights.shape
+        theirs = (weights.view(n_groups * width, p) @ self.controls.T).view(n_groups, width, -1)
+        out = torch.cat([theirs, weights @ self._cells.mT], 2)
+        return out.sub_((self._centre * weights).sum(2, keepdim=True)).mul_(self.inside[:, None])
