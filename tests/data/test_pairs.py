@@ -43,7 +43,9 @@ def test_distinct_pairs(pairs, symmetric):
 def test_pairwise_frame():
     groups = Groups(("x", 2, ("a", "b")), np.zeros(0, np.int64), "label")
     pairs = Pairs.all(3, symmetric=True)
-    frame = pairwise_frame(groups, pairs, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "pairwise edistance", symmetric=True)
+    frame = pairwise_frame(
+        groups, pairs, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "pairwise edistance", symmetric=True
+    )
     assert frame.to_numpy().tolist() == [[0, 1, 2], [1, 0, 3], [2, 3, 0]]
     assert list(frame.index) == list(frame.columns) == ["x", 2, ("a", "b")]
     assert frame.index.name == frame.columns.name == "label"

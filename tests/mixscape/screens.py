@@ -19,7 +19,7 @@ SETTINGS = {
 
 
 def simulate(setting: str, seed: int = 0, *, n_targets: int = 4, n_genes: int = 300) -> ad.AnnData:
-    """150 cells a target and 450 controls in two replicates; ``obs["responds"]`` is the truth, ``X`` log-normalised CSR."""
+    """Log-normalised CSR: 150 cells a target, 450 controls, two replicates; ``obs["responds"]`` is the truth."""
     effect, fraction, n_responding = SETTINGS[setting]
     rng = np.random.default_rng([seed, list(SETTINGS).index(setting)])
     labels = np.repeat(np.arange(n_targets + 1), [450, *[150] * n_targets])

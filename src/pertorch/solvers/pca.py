@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+COVARIANCE_GENES = 2000
+
+
 @final
 class PCA(NamedTuple):
     """Scores ``(n, k)``, loadings ``(p, k)``, variances ``(k,)`` and their share of the whole ``(k,)``."""
@@ -19,7 +22,9 @@ class PCA(NamedTuple):
 
 
 def principal_components(values: Any, n_comps: int) -> PCA:
-    """Leading components of centred data, through scikit-learn's ARPACK solver; sparse data stay sparse.
+    """Leading components of centred data, through scikit-learn; sparse data stay sparse.
+
+    From the covariance where that is small, else by ARPACK.
 
     Parameters
     ----------
@@ -30,7 +35,9 @@ def principal_components(values: Any, n_comps: int) -> PCA:
     """
     from sklearn import decomposition
 
-    solver = decomposition.PCA(n_comps, svd_solver="arpack", random_state=0)
+    solver = decomposition.PCA(
+        n_comps, svd_solver="covariance_eigh" if values.shape[1] <= COVARIANCE_GENES else "arpack", random_state=0
+    )
     scores, loadings = solver.fit_transform(values), solver.components_.T
     signs = np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_comps)])
     return PCA(scores * signs, loadings * signs, solver.explained_variance_, solver.explained_variance_ratio_)

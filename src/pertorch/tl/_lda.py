@@ -114,11 +114,11 @@ def _axes(
     matrix: Matrix, controls: NDArray[np.int64], groups: list[NDArray[np.int64]], n_comps: int, device: torch.device
 ) -> torch.Tensor:
     """Axes of all targets side by side: genes × (targets · components)."""
-    shared = matrix.rows(controls, device).double()
+    shared = matrix.rows(torch.from_numpy(controls).to(device)).double()
     axes = []
     for start in range(0, len(groups), GROUPS_AT_ONCE):
         batch = [
-            Group.beside(shared, matrix.rows(cells, device).double())
+            Group.beside(shared, matrix.rows(torch.from_numpy(cells).to(device)).double())
             for cells in groups[start : start + GROUPS_AT_ONCE]
         ]
         axes += principal_axes(shared, batch, n_comps)
@@ -128,6 +128,6 @@ def _axes(
 def _project(matrix: Matrix, rows: NDArray[np.int64], axes: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Centred, unscaled cells on the axes, slab by slab."""
     step = max(1, SLAB_BYTES // (8 * matrix.shape[1]))
-    slabs = (matrix.rows(rows[start : start + step], device).double() for start in range(0, len(rows), step))
-    out = torch.cat([slab @ axes for slab in slabs])
+    parts = torch.from_numpy(rows).to(device).split(step)
+    out = torch.cat([matrix.rows(part).double() @ axes for part in parts])
     return out - out.mean(0)

@@ -57,7 +57,7 @@ class StoredSignature(Signature):
 
     def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
         """See :class:`Signature`."""
-        return self.matrix.rows(rows, device, columns)
+        return self.matrix.rows(_on(device, rows), columns)
 
 
 @final
@@ -92,16 +92,16 @@ class NeighborSignature(Signature):
         """See :class:`Signature`."""
         controls, position = self._controls
         if columns is not None:
-            expressed = self.matrix.rows(controls, device, columns).expm1_()
+            expressed = self.matrix.rows(_on(device, controls), columns).expm1_()
         else:
             if device not in self._expressed:
-                self._expressed[device] = self.matrix.rows(controls, device).expm1_()
+                self._expressed[device] = self.matrix.rows(_on(device, controls)).expm1_()
             expressed = self._expressed[device]
         graph = self.graph[rows]
-        bags = torch.from_numpy(position[graph.indices]).to(device)
-        starts = torch.from_numpy(graph.indptr[:-1].astype(np.int64)).to(device)
+        bags = _on(device, position[graph.indices])
+        starts = _on(device, graph.indptr[:-1].astype(np.int64))
         reference = torch.nn.functional.embedding_bag(bags, expressed, starts, mode="mean")
-        return reference.log1p_().sub_(self.matrix.rows(rows, device, columns))
+        return reference.log1p_().sub_(self.matrix.rows(_on(device, rows), columns))
 
 
 @final
@@ -127,8 +127,8 @@ class SplitSignature(Signature):
         """See :class:`Signature`."""
         means = self.means if columns is None else self.means[:, columns]
         reference = torch.from_numpy(means).to(device, self.matrix.dtype)
-        out = reference[torch.from_numpy(self.codes[rows]).to(device)]
-        return out.sub_(self.matrix.rows(rows, device, columns))
+        out = reference[_on(device, self.codes[rows])]
+        return out.sub_(self.matrix.rows(_on(device, rows), columns))
 
 
 def split_signature(matrix: Matrix, screen: Screen) -> SplitSignature:
@@ -216,9 +216,13 @@ def materialize(
     return out if out is not None else sp.vstack(parts, format="csr")
 
 
+def _on(device: torch.device, index: Rows) -> Tensor:
+    return torch.from_numpy(index).to(device)
+
+
 def _mean(matrix: Matrix, rows: Rows) -> NDArray[np.float64]:
     """Mean of each gene over these cells, in float64."""
     total, step = np.zeros(matrix.shape[1]), max(1, 2**26 // max(1, 8 * matrix.shape[1]))
     for start in range(0, len(rows), step):
-        total += matrix.rows(rows[start : start + step], torch.device("cpu")).sum(0, dtype=torch.float64).numpy()
+        total += matrix.rows(torch.from_numpy(rows[start : start + step])).sum(0, dtype=torch.float64).numpy()
     return total / len(rows)

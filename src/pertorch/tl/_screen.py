@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pertorch.data import Groups, nearest
@@ -111,7 +112,7 @@ class Screen:
                 f"{unsplit} cell(s) have no label in obs column {split_by!r}, which split_by names, the first at row "
                 f"{int(np.argmax(parts.codes < 0))}: label them, or remove them from the data."
             )
-        members = np.split(parts.order, parts.offsets[1:-1].numpy())
+        members = np.split(parts.order(torch.device("cpu")).numpy(), parts.offsets[1:-1].numpy())
         splits = [Split.of(name, cells, groups.codes, at) for name, cells in zip(parts.names, members, strict=True)]
         lacking = [split.name for split in splits if not len(split.controls)]
         if lacking:

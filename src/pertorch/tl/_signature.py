@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from pertorch.data import Matrix, nearest, open_matrix
-from pertorch.data._matrix import DEFAULT_EMBEDDING, as_matrix
+from pertorch.data import Matrix, as_matrix, nearest, open_matrix
+from pertorch.data._matrix import DEFAULT_EMBEDDING
 from pertorch.exec import resolve_devices
 from pertorch.ops.neighbors import check_backend, nearest_neighbors
 from pertorch.solvers.pca import PCA, principal_components
@@ -197,10 +197,10 @@ def _representation(
         UserWarning,
         stacklevel=4,
     )
-    cpu, everyone = torch.device("cpu"), np.arange(expression.shape[0])
-    values = expression.counts() if expression.is_sparse else expression.rows(everyone, cpu).numpy()
+    everyone = torch.arange(expression.shape[0])
+    values = expression.counts() if expression.is_sparse else expression.rows(everyone).numpy()
     if expression.is_sparse and not np.isfinite(values.data).all():
-        expression.rows(everyone, cpu)  # raises, and names the cell
+        expression.rows(everyone)  # raises, and names the cell
     pca = principal_components(values.astype(f"f{4 if expression.dtype == torch.float32 else 8}", copy=False), n_comps)
     return first(as_matrix(pca.scores, "X_pca"), pca=pca)
 
@@ -219,7 +219,9 @@ def _neighbors(
     counts, chosen = np.zeros(n, dtype=np.int64), []
     for split in screen.splits:
         k = min(n_neighbors, len(split.controls))
-        queries, references = (space.rows(rows, device, columns) for rows in (split.members, split.controls))
+        queries, references = (
+            space.rows(torch.from_numpy(rows).to(device), columns) for rows in (split.members, split.controls)
+        )
         found = nearest_neighbors(queries, references, k, algorithm, options).cpu().numpy()
         chosen.append(np.sort(split.controls[found], axis=1))
         counts[split.members] = k

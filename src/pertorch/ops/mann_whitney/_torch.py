@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
-    """See :func:`pertorch.ops.mann_whitney.u_statistics`: two binary searches among the sorted controls for each value."""
+    """See :func:`pertorch.ops.mann_whitney.u_statistics`: two searches among the sorted controls for each value."""
     cuts, sizes = cuts.to(values.device), sizes.to(values.device)
     controls = _padded(values, cuts[:, 0], cuts[:, 1], float("inf")).sort(1).values
     queries = _padded(values, cuts[:, 0], cuts[:, -1], float("inf"))
     control_zeros = (sizes[0] - (cuts[:, 1] - cuts[:, 0]))[:, None]
     twice = torch.searchsorted(controls, queries) + torch.searchsorted(controls, queries, right=True)
     twice += 2 * control_zeros * (queries > 0)
-    zero = torch.zeros_like(queries[:, :1])
+    zero = values.new_zeros(len(cuts), 1)
     twice_of_zero = 2 * torch.searchsorted(controls, zero) + control_zeros
-    # Sums of integers: a difference of running sums is exact. The last is kept inside each gene's own columns.
+    # Sums of integers: a difference of running sums is exact.
     running = torch.nn.functional.pad(twice.cumsum(1), (1, 0))
     sums = running.gather(1, cuts - cuts[:, :1]).diff()
     return (sums + (sizes - cuts.diff()) * twice_of_zero).double() / 2
