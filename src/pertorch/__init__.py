@@ -9,15 +9,30 @@ if TYPE_CHECKING:
     from pertorch import ds, pp, tl
     from pertorch._settings import settings
     from pertorch.pp import GuideAssignment
-    from pertorch.tl import Distance, DistanceTest
+    from pertorch.tl import Distance, DistanceTest, Mixscale, Mixscape, perturbation_markers
 
 __version__ = "0.1.0"
-__all__ = ["Distance", "DistanceTest", "GuideAssignment", "__version__", "ds", "pp", "settings", "tl"]
+__all__ = [
+    "Distance",
+    "DistanceTest",
+    "GuideAssignment",
+    "Mixscale",
+    "Mixscape",
+    "__version__",
+    "ds",
+    "perturbation_markers",
+    "pp",
+    "settings",
+    "tl",
+]
 
 _HOME = {
     "Distance": "pertorch.tl",
     "DistanceTest": "pertorch.tl",
     "GuideAssignment": "pertorch.pp",
+    "Mixscale": "pertorch.tl",
+    "Mixscape": "pertorch.tl",
+    "perturbation_markers": "pertorch.tl",
     "settings": "pertorch._settings",
 }
 _MODULES = ("data", "ds", "metrics", "pp", "stats", "tl")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -24,7 +25,7 @@ SLAB_BYTES = 256 * 2**20
 @final
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of finite numbers, read by rows.
+    """A matrix of finite numbers, read by rows, or by slabs of columns.
 
     Attributes
     ----------
@@ -46,8 +47,15 @@ class Matrix:
         """Whether it is stored as CSR."""
         return sp.issparse(self._values)
 
-    def rows(self, index: torch.Tensor) -> torch.Tensor:
+    def rows(self, index: torch.Tensor, columns: NDArray[np.int64] | None = None) -> torch.Tensor:
         """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
+
+        Parameters
+        ----------
+        index
+            Shape ``(n,)``, int64.
+        columns
+            Of these rows, only these columns, in this order; ``None`` is all of them.
 
         Raises
         ------
@@ -55,17 +63,54 @@ class Matrix:
             If one of them holds NaN or infinity.
         """
         values, device = self._values, index.device
-        if isinstance(values, np.ndarray) and device.type != "cpu":
+        if isinstance(values, np.ndarray) and device.type != "cpu" and columns is None:
             values = torch.from_numpy(values)
-        if isinstance(values, torch.Tensor):
+        if isinstance(values, torch.Tensor) and columns is not None:
+            out = values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
+        elif isinstance(values, torch.Tensor):
             # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
             out = values.to(device)[index]
         else:
-            out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy()))).to(device)
+            out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
         out = out.to(self.dtype)
-        if not bool(torch.isfinite(out).all()):
+        if not self._all_finite and not bool(torch.isfinite(out).all()):
             raise ValueError(self._not_finite(index, out))
         return out
+
+    @cached_property
+    def _all_finite(self) -> bool:
+        """Whether one look at what a sparse matrix stores can vouch for all that is read from it."""
+        return self.is_sparse and bool(np.isfinite(self._values.data).all())
+
+    def column_slabs(self, index: NDArray[np.int64], most: int = SLAB_BYTES) -> Iterator[tuple[int, sp.csc_array]]:
+        """All columns of these rows, slab by slab: the first column of each, and its non-zeros as CSC.
+
+        Row ``i`` of a slab is row ``index[i]``; within a column the rows ascend. Values are of `dtype`; a slab takes
+        about `most` bytes.
+
+        Raises
+        ------
+        ValueError
+            If one of the rows holds NaN or infinity.
+        """
+        item = self.dtype.itemsize
+        rows = torch.from_numpy(index)
+        if not self.is_sparse:
+            step = max(1, most // max(1, len(index) * item))
+            for start in range(0, self.shape[1], step):
+                block = self.rows(rows, np.arange(start, min(start + step, self.shape[1])))
+                yield start, sp.csc_array(block.numpy())
+            return
+        columns = sp.csc_array(self._values[index])
+        columns.eliminate_zeros()
+        step = max(1, int(most * self.shape[1] / max(1, columns.nnz * (item + 4))))
+        for start in range(0, self.shape[1], step):
+            cuts = columns.indptr[start : start + step + 1]
+            data = columns.data[cuts[0] : cuts[-1]].astype(f"f{item}", copy=False)
+            if not self._all_finite and not np.isfinite(data).all():
+                raise ValueError(self._not_finite(rows, torch.from_numpy(self._values[index].toarray())))
+            parts = (data, columns.indices[cuts[0] : cuts[-1]], cuts - cuts[0])
+            yield start, sp.csc_array(parts, shape=(len(index), len(cuts) - 1))
 
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
@@ -89,20 +134,21 @@ class Matrix:
             counts.eliminate_zeros()
         return counts
 
-    def _take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+    def _take(self, index: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> NDArray[Any]:
         values = self._values
         if sp.issparse(values):
-            return values[index].toarray()
+            return (values[index] if columns is None else values[index][:, columns]).toarray()
         if isinstance(values, np.ndarray):
-            return values[index]
+            return values[index] if columns is None else values[np.ix_(index, columns)]
         # A file gives rows fast only in its own order: read slabs, keep what is wanted, put it where it belongs.
-        out = np.empty((len(index), self.shape[1]), dtype=values.dtype.newbyteorder("="))
+        wanted = np.arange(self.shape[1]) if columns is None else columns
+        out = np.empty((len(index), len(wanted)), dtype=values.dtype.newbyteorder("="))
         place = np.full(self.shape[0], -1)
         place[index] = np.arange(len(index))
         step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
         for start in range(0, self.shape[0], step):
             at = place[start : start + step]
-            out[at[at >= 0]] = values[start : start + step][at >= 0]
+            out[at[at >= 0]] = values[start : start + step][at >= 0][:, wanted]
         return out
 
     def _not_finite(self, index: torch.Tensor, rows: torch.Tensor) -> str:

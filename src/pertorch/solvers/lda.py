@@ -1,0 +1,51 @@
+"""Linear discriminant analysis by singular values (Fisher 1936; solver as in scikit-learn)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-4
+
+
+def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
+    """Project cells on the directions in which classes differ most, relative to the spread within them.
+
+    Features are whitened within classes, then the class means are rotated to their principal axes.
+
+    Parameters
+    ----------
+    features
+        Shape ``(n, d)``, float64.
+    codes
+        Shape ``(n,)``, int64: class of each cell, each of ``0 … n_classes − 1`` at least once.
+
+    Returns
+    -------
+    Shape ``(n, ≤ n_classes − 1)``. The scatter within classes is scaled by 1/n; of each column the largest loading on
+    the features is positive.
+    """
+    n = len(features)
+    counts = torch.bincount(codes, minlength=n_classes).to(features.dtype)
+    means = torch.zeros(n_classes, features.shape[1], dtype=features.dtype, device=features.device)
+    means.index_add_(0, codes, features).div_(counts[:, None])
+    within = features - means[codes]
+    spread = within.square().mean(0).sqrt()
+    spread = torch.where(spread > 0, spread, 1.0)
+    # The singular values of a tall matrix are those of its triangular factor.
+    triangle = torch.linalg.qr(within.div_(spread * n**0.5), mode="r").R
+    _, sizes, axes = torch.linalg.svd(triangle, full_matrices=False)
+    rank = int((sizes > TOLERANCE).sum())
+    whiten = axes[:rank].T / spread[:, None] / sizes[:rank]
+    overall = features.mean(0)
+    between = (counts / max(1, n_classes - 1)).sqrt()[:, None] * (means - overall)
+    _, sizes, axes = torch.linalg.svd(between @ whiten, full_matrices=False)
+    rank = min(int((sizes > TOLERANCE * sizes[:1]).sum()), n_classes - 1)
+    loadings = whiten @ axes[:rank].T
+    return (features - overall) @ (loadings * _signs(loadings))
+
+
+def _signs(loadings: Tensor) -> Tensor:
+    """±1 for each column, such that its largest entry becomes positive."""
+    largest = loadings.abs().argmax(0, keepdim=True)
+    return torch.where(loadings.gather(0, largest)[0] < 0, -1.0, 1.0).to(loadings.dtype)

@@ -1,0 +1,133 @@
+"""``lda``: a map of the perturbed cells on which perturbations lie apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pertorch.data import Matrix, nearest, open_matrix
+from pertorch.exec import resolve_devices
+from pertorch.solvers.lda import discriminants
+from pertorch.solvers.lda_axes import Group, principal_axes
+from pertorch.tl._marker_sets import marker_sets
+from pertorch.tl._markers import TestMethod
+from pertorch.tl._screen import Screen, check_choice, check_least, target_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Targets whose axes are found together: their products with the controls are one.
+GROUPS_AT_ONCE = 10
+SLAB_BYTES = 2**27
+
+
+def lda(
+    adata: AnnData,
+    pert_key: str,
+    control: Any,
+    *,
+    mixscape_class_global: str = "mixscape_class_global",
+    layer: str | None = None,
+    n_comps: int | None = 10,
+    min_de_genes: int = 5,
+    logfc_threshold: float = 0.25,
+    test_method: TestMethod = "wilcoxon",
+    split_by: str | None = None,
+    pval_cutoff: float = 0.05,
+    perturbation_type: str = "KO",
+    copy: bool = False,
+) -> AnnData | None:
+    """Linear discriminant analysis of the cells that ``mixscape`` calls perturbed, and the controls.
+
+    Each target with markers contributes the principal axes of its perturbed cells and the controls (all genes, scaled
+    to unit variance over them). All cells are projected on all axes, and the discriminants of the targets among these
+    projections are the embedding.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :meth:`Mixscape.mixscape`.
+    pert_key, control, min_de_genes, logfc_threshold, test_method, split_by, pval_cutoff, perturbation_type, copy
+        As for :meth:`Mixscape.mixscape`; they decide which targets contribute.
+    mixscape_class_global
+        Column of ``adata.obs`` with the global classes.
+    layer
+        Key of ``adata.layers`` to find markers in; ``None`` is ``adata.X``. What is projected is always ``adata.X``.
+    n_comps
+        Principal axes of each target (``None``: 50), fewer where it has fewer cells or genes.
+
+    Returns
+    -------
+    The copy with ``copy=True``, else ``None``. Writes ``adata.uns["mixscape_lda"]``: perturbed and control cells in the
+    order of the data × (labels among them − 1), float64. Of each column the largest loading is positive.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer does not exist.
+    ValueError
+        If ``mixscape`` was not run, no target has markers and perturbed cells, the control has no cells, or the data
+        hold NaN or infinity.
+    """
+    check_choice("test_method", test_method, get_args(TestMethod))
+    check_least("n_comps", n_comps, 1)
+    if mixscape_class_global not in adata.obs.columns:
+        raise ValueError(
+            f"obs column {mixscape_class_global!r} not found: run mixscape first, or name its global column "
+            f"({nearest(mixscape_class_global, adata.obs.columns)})"
+        )
+    screen = Screen.from_obs(adata, pert_key, control, split_by)
+    codes, matrix = screen.groups.codes, open_matrix(adata, "X")
+    perturbed = (adata.obs[mixscape_class_global].astype(str) == perturbation_type).to_numpy() & (codes >= 0)
+    controls = np.flatnonzero(codes == screen.control)
+    sets = marker_sets(
+        adata, screen, None, layer, test_method, logfc_threshold=logfc_threshold, pval_cutoff=pval_cutoff
+    )
+    tested = {
+        int(h)
+        for split, of_split in zip(screen.splits, sets, strict=True)
+        for h, size, genes in zip(split.targets, split.sizes, of_split, strict=True)
+        if size > 1 and len(genes) >= min_de_genes
+    }
+    groups = [np.flatnonzero(perturbed & (codes == h)) for h in sorted(tested)]
+    groups = [cells for cells in groups if len(cells)]
+    if not groups:
+        raise ValueError(
+            f"no target has both {min_de_genes} markers and cells of class {perturbation_type!r}: nothing to separate. "
+            "Lower min_de_genes or logfc_threshold, or check perturbation_type."
+        )
+    device = resolve_devices()[0]
+    axes = _axes(matrix, controls, groups, n_comps or 50, device)
+    rows = np.flatnonzero(perturbed | (codes == screen.control))
+    features = _project(matrix, rows, axes, device)
+    labels, classes = np.unique(codes[rows], return_inverse=True)
+    embedding = discriminants(features, torch.from_numpy(classes).to(device), len(labels)).cpu().numpy()
+    target = target_of(adata, copy=copy)
+    target.uns["mixscape_lda"] = embedding
+    return target if copy else None
+
+
+def _axes(
+    matrix: Matrix, controls: NDArray[np.int64], groups: list[NDArray[np.int64]], n_comps: int, device: torch.device
+) -> torch.Tensor:
+    """Axes of all targets side by side: genes × (targets · components)."""
+    shared = matrix.rows(torch.from_numpy(controls).to(device)).double()
+    axes = []
+    for start in range(0, len(groups), GROUPS_AT_ONCE):
+        batch = [
+            Group.beside(shared, matrix.rows(torch.from_numpy(cells).to(device)).double())
+            for cells in groups[start : start + GROUPS_AT_ONCE]
+        ]
+        axes += principal_axes(shared, batch, n_comps)
+    return torch.cat(axes, 1)
+
+
+def _project(matrix: Matrix, rows: NDArray[np.int64], axes: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Centred, unscaled cells on the axes, slab by slab."""
+    step = max(1, SLAB_BYTES // (8 * matrix.shape[1]))
+    parts = torch.from_numpy(rows).to(device).split(step)
+    out = torch.cat([matrix.rows(part).double() @ axes for part in parts])
+    return out - out.mean(0)
