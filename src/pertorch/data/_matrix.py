@@ -46,6 +46,11 @@ class Matrix:
         """Whether it is stored as CSR."""
         return sp.issparse(self._values)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is read from a file, which gives rows fast only in its own order."""
+        return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
+
     def rows(self, index: NDArray[np.int64], device: torch.device) -> torch.Tensor:
         """These rows as a dense tensor of `dtype` on `device`, in the order asked for.
 
@@ -55,6 +60,8 @@ class Matrix:
             If one of them holds NaN or infinity.
         """
         values = self._values
+        if self.is_sparse:
+            return densify(self.csr(index), device)
         if isinstance(values, torch.Tensor):
             out = values.to(device)[torch.from_numpy(index).to(values.device if device.type == "cpu" else device)]
         elif isinstance(values, np.ndarray) and device.type != "cpu":
@@ -64,12 +71,29 @@ class Matrix:
             out = torch.from_numpy(np.ascontiguousarray(self._take(index))).to(device)
         out = out.to(self.dtype)
         if not bool(torch.isfinite(out).all()):
-            raise ValueError(self._not_finite(index, out))
+            raise ValueError(self._not_finite(index, torch.nonzero(~torch.isfinite(out).all(1))[:, 0].cpu().numpy()))
+        return out
+
+    def csr(self, index: NDArray[np.int64]) -> sp.csr_array:
+        """These rows of a sparse matrix as CSR on the host, in `dtype` and in the order asked for.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`rows`.
+        """
+        out = self._values[index].astype(np.float64 if self.dtype == torch.float64 else np.float32, copy=False)
+        finite = np.isfinite(out.data)
+        if not finite.all():
+            row = np.repeat(np.arange(len(index)), np.diff(out.indptr))
+            raise ValueError(self._not_finite(index, np.unique(row[~finite])))
         return out
 
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
-        """The rows of one after those of the other, read into memory."""
+        """The rows of one after those of the other, read into memory; sparse where both are."""
+        if first.is_sparse and second.is_sparse:
+            return as_matrix(sp.vstack([first._values, second._values], format="csr"), f"{first.name} and {second.name}")
         cpu = torch.device("cpu")
         parts = [m.rows(np.arange(m.shape[0]), cpu) for m in (first, second)]
         dtype = torch.promote_types(first.dtype, second.dtype)
@@ -92,11 +116,9 @@ class Matrix:
 
     def _take(self, index: NDArray[np.int64]) -> NDArray[Any]:
         values = self._values
-        if sp.issparse(values):
-            return values[index].toarray()
-        if isinstance(values, np.ndarray):
+        if not self.is_file:
             return values[index]
-        # A file gives rows fast only in its own order: read slabs, keep what is wanted, put it where it belongs.
+        # Read slabs, keep what is wanted, put it where it belongs.
         out = np.empty((len(index), self.shape[1]), dtype=values.dtype.newbyteorder("="))
         place = np.full(self.shape[0], -1)
         place[index] = np.arange(len(index))
@@ -106,12 +128,20 @@ class Matrix:
             out[at[at >= 0]] = values[start : start + step][at >= 0]
         return out
 
-    def _not_finite(self, index: NDArray[np.int64], rows: torch.Tensor) -> str:
-        bad = torch.nonzero(~torch.isfinite(rows).all(1))[:, 0]
+    def _not_finite(self, index: NDArray[np.int64], bad: NDArray[np.int64]) -> str:
         return (
-            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[int(bad[0])])}: "
+            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
             "remove those cells or impute the values."
         )
+
+
+def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:
+    """CSR as a dense tensor on `device`, to which only the stored entries travel."""
+    if device.type == "cpu":
+        return torch.from_numpy(rows.toarray())
+    values, column, counts = (torch.from_numpy(a).to(device) for a in (rows.data, rows.indices, np.diff(rows.indptr)))
+    out = torch.zeros(rows.shape, dtype=values.dtype, device=device)
+    return out.index_put_((torch.repeat_interleave(counts.long()), column.long()), values)
 
 
 def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | None = None) -> Matrix:
