@@ -84,7 +84,7 @@ class Cells:
 
     def group(self, g: int, device: torch.device) -> torch.Tensor:
         """Rows of group `g`, dense: shape ``(sizes[g], d)``."""
-        return self.rows(*self.offsets[g : g + 2].tolist(), device)
+        return self.rows(int(self.offsets[g]), int(self.offsets[g + 1]), device)
 
     def resampled(self, weights: torch.Tensor) -> Cells:
         """Each cell as often as its weight says: what a metric that has no weighted form is evaluated on.
@@ -103,4 +103,3 @@ class Cells:
         rows = self.on(weights.device)
         taken = rows[index.to(rows.device)]
         return Cells(as_matrix(taken, self.matrix.name), groups, {rows.device: taken})
-

@@ -93,7 +93,9 @@ class Matrix:
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
         """The rows of one after those of the other, read into memory; sparse where both are."""
         if first.is_sparse and second.is_sparse:
-            return as_matrix(sp.vstack([first._values, second._values], format="csr"), f"{first.name} and {second.name}")
+            return as_matrix(
+                sp.vstack([first._values, second._values], format="csr"), f"{first.name} and {second.name}"
+            )
         cpu = torch.device("cpu")
         parts = [m.rows(np.arange(m.shape[0]), cpu) for m in (first, second)]
         dtype = torch.promote_types(first.dtype, second.dtype)

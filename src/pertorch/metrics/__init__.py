@@ -7,8 +7,15 @@ how the matrix is stored, or what a replicate stands for.
 from __future__ import annotations
 
 from pertorch.metrics._base import Metric, Needs
-from pertorch.metrics._centroid import CENTROID_METRICS, CentroidMetric
+from pertorch.metrics._centroid import (
+    CentroidMetric,
+    Euclidean,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+)
 from pertorch.metrics._classifier import ClassifierCP, ClassifierProba
+from pertorch.metrics._correlation import R2, Cosine, KendallTau, Pearson, Spearman
 from pertorch.metrics._counts import KolmogorovSmirnov, NegativeBinomial
 from pertorch.metrics._density import MeanVarDistribution
 from pertorch.metrics._kernel import EDistance, KernelMetric, MeanPairwise
@@ -38,7 +45,15 @@ _ALL: tuple[type[Metric], ...] = (
     EDistance,
     MeanPairwise,
     MMD,
-    *CENTROID_METRICS,
+    Euclidean,
+    RootMeanSquaredError,
+    MeanSquaredError,
+    MeanAbsoluteError,
+    Pearson,
+    Spearman,
+    KendallTau,
+    Cosine,
+    R2,
     SymmetricKL,
     WelchT,
     KolmogorovSmirnov,

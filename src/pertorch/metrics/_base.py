@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pertorch.exec import map_threads
 from pertorch.ops.segment import group_weights
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 # Replicates evaluated together: their weights are the columns of one matrix product.
 REPLICATES = 128
-CHUNK_BYTES = 64 * 2**20  # of one operand of the per-pair algebra
+# Of one operand of the per-pair algebra: on a CPU so little that it stays in a core's cache.
+CHUNK_BYTES = {"cpu": 2**18, "cuda": 2**26}
 
 
 class Needs(NamedTuple):
@@ -44,7 +46,7 @@ class Needs(NamedTuple):
     full_rank: bool = False
 
     def check(self, metric: str, cells: Cells, pairs: Pairs) -> None:
-        """Raise ``ValueError`` that names the metric, the first group that is too small, and how many cells it needs."""
+        """Raise ``ValueError`` that names the metric, the first group that is too small, and the cells it needs."""
         if cells.n_features < self.features:
             raise ValueError(
                 f"{metric} needs at least {self.features} features, {cells.matrix.name} has {cells.n_features}."
@@ -54,7 +56,7 @@ class Needs(NamedTuple):
             small = groups[cells.sizes[groups] < fewest]
             if len(small):
                 g = int(small[0])
-                why = f", one more than features," if self.full_rank else ""
+                why = ", one more than features," if self.full_rank else ""
                 raise ValueError(
                     f"{metric} needs at least {fewest} cells{why} in {side}, and group {cells.groups.names[g]!r} has "
                     f"{int(cells.sizes[g])}: leave that group out."
@@ -113,7 +115,7 @@ class Metric(ABC):
         metric = self.bound(cells, devices[0])
         if weights is None:
             return metric._evaluate(cells, pairs, devices, None, tick)
-        step = self.batch(cells)
+        step = metric.batch(cells)
         chunks = [
             metric._evaluate(
                 cells, pairs, devices, weights.columns(s, min(s + step, weights.n_replicates), devices[0]), tick
@@ -163,6 +165,6 @@ def over_pairs(
     pairs: Pairs, device: torch.device, nbytes: int, between: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
     """``between(left, right)`` of all pairs, so many at a time that `nbytes` a pair stay within `CHUNK_BYTES`."""
-    step = max(1, CHUNK_BYTES // max(1, nbytes))
-    runs = zip(pairs.left.to(device).split(step), pairs.right.to(device).split(step), strict=True)
-    return torch.cat([between(left, right) for left, right in runs])
+    step = max(1, CHUNK_BYTES[device.type] // max(1, nbytes))
+    runs = list(zip(pairs.left.to(device).split(step), pairs.right.to(device).split(step), strict=True))
+    return torch.cat(list(map_threads(lambda run: between(*run), runs, device)))

@@ -100,8 +100,8 @@ def _require_counts(tallies: Tallies, cells: Cells) -> None:
     wrong = (tallies.values < 0) | ((tallies.values - tallies.values.round()).abs() > INTEGER)
     if bool(wrong.any()):
         raise ValueError(
-            f"nb_ll needs raw counts, and {cells.matrix.name} holds {float(tallies.values[wrong][0]):g}: name the layer "
-            "that has them with layer_key=."
+            f"nb_ll needs raw counts, and {cells.matrix.name} holds {float(tallies.values[wrong][0]):g}: name the "
+            "layer that has them with layer_key=."
         )
 
 

@@ -18,6 +18,7 @@ from pertorch.ops.segment import Moments
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
 
+
 @final
 @dataclass(frozen=True)
 class Mahalanobis(Metric):
@@ -60,20 +61,24 @@ class Mahalanobis(Metric):
         return out.numpy()
 
 
-def _factor(rows: Tensor, moments: Moments, g: int, r: int, weights: Tensor | None, cells: Cells) -> tuple[Tensor, Tensor]:
+def _factor(
+    rows: Tensor, moments: Moments, g: int, r: int, weights: Tensor | None, cells: Cells
+) -> tuple[Tensor, Tensor]:
     """Cholesky factor of the correlation matrix of a group, and standard deviations."""
     n, scale = moments.n[g, r], moments.variance[g, r].sqrt()
     scaled = (rows - moments.mean[g, r]) / scale
     times = scaled if weights is None else scaled * weights[:, r, None].double()
     if bool((scale > 0).all()):
         factor, failed = torch.linalg.cholesky_ex(scaled.T @ times / n)
-        # A squared pivot is the share of a feature's variance that the features before it leave.
-        rounding = 16 * len(scale) * torch.finfo(torch.float64).eps
+        # A squared pivot is the share of a feature's variance that those before it leave: none, where it is no more
+        # than the rounding of the product, or of the values as they are stored.
+        stored = torch.finfo(cells.matrix.dtype).eps * float((rows.abs().amax(0) / scale).max())
+        rounding = len(scale) * (16 * torch.finfo(torch.float64).eps + stored**2)
         if not int(failed) and float(factor.diagonal().square().min()) > rounding:
             return factor, scale * (n / (n - 1)).sqrt()
     where = "" if weights is None else " in a bootstrap replicate"
     raise ValueError(
-        f"mahalanobis: the covariance of group {cells.groups.names[g]!r} ({int(n)} cells, {cells.n_features} features) is "
-        f"singular{where}: a feature is constant or a combination of others. Use fewer features, such as principal "
+        f"mahalanobis: the covariance of group {cells.groups.names[g]!r} ({int(n)} cells, {cells.n_features} features) "
+        f"is singular{where}: a feature is constant or a combination of others. Use fewer features, such as principal "
         "components."
     )

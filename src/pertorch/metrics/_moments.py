@@ -44,7 +44,7 @@ def group_moments(cells: Cells, device: torch.device, weights: Tensor | None) ->
 
 
 def _directly(cells: Cells, device: torch.device, weights: Tensor | None) -> bool:
-    """Whether to add up stored entries: on the host. Many columns of weights are a dense product's work, as is a GPU."""
+    """Whether to add up stored entries, on the host: a GPU, or many columns of weights, had rather a dense product."""
     return cells.matrix.is_sparse and device.type == "cpu" and weights is None
 
 
@@ -84,9 +84,9 @@ class MomentMetric(Metric):
 @final
 @dataclass(frozen=True)
 class SymmetricKL(MomentMetric):
-    """Kullback and Leibler's divergence, both ways added, of a normal distribution fitted to each gene; mean over genes.
+    """Divergence (Kullback and Leibler 1951), both ways added, of normals fitted to each gene; mean over genes.
 
-    Kullback and Leibler (1951). Standard deviations are divided by n (ddof 0), plus 1e-8 so that a constant gene counts.
+    Standard deviations are divided by n (ddof 0), plus 1e-8 so that a constant gene counts.
     """
 
     name: ClassVar[str] = "sym_kldiv"

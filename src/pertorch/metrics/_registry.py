@@ -112,6 +112,8 @@ def list_metrics() -> list[MetricInfo]:
     [False, True]
     """
     return [
-        MetricInfo(name, m.symmetric, m.is_distance, m.needs, tuple(m.options()), (inspect.getdoc(m) or "").split("\n")[0])
+        MetricInfo(
+            name, m.symmetric, m.is_distance, m.needs, tuple(m.options()), (inspect.getdoc(m) or "").split("\n")[0]
+        )
         for name, m in METRICS.items()
     ]

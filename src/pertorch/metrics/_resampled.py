@@ -39,7 +39,11 @@ class ResampledMetric(Metric):
     ) -> NDArray[np.float64]:
         columns = []
         for replicate in [cells] if weights is None else map(cells.resampled, weights.T):
-            columns.append(self.values(replicate, pairs, devices[0]).double().cpu().numpy())
+            try:
+                values = self.values(replicate, pairs, devices[0])
+            except ValueError as error:
+                raise error if weights is None else ValueError(f"{error} (in a bootstrap replicate)") from None
+            columns.append(values.double().cpu().numpy())
             tick(1)
         return np.stack(columns, axis=1)
 

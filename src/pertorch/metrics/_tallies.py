@@ -26,8 +26,8 @@ ENTRIES = {"cpu": 2**16, "cuda": 2**25}
 def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Tensor], T]) -> Iterator[T]:
     """``make(tallies, sizes)`` of a few groups at a time, joined over all groups, for successive runs of features.
 
-    Of a sparse matrix only stored entries are touched. What is made is a tensor or a named tuple of tensors, whose first
-    axis goes by group, by group and feature, or by distinct value.
+    Of a sparse matrix only stored entries are touched. What is made is a tensor or a named tuple of tensors, whose
+    first axis goes by group, by group and feature, or by distinct value.
     """
     sparse, n_features = cells.matrix.is_sparse, cells.n_features
     n_entries = cells.csr.nnz + len(cells.sizes) * n_features if sparse else int(cells.offsets[-1]) * n_features
@@ -35,7 +35,7 @@ def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Te
     if n_chunks == 1:
         yield _make(cells.csr if sparse else cells.on(device), cells.offsets, device, make)
         return
-    columns = cells.csr.tocsc() if sparse else cells.on(device)
+    columns: Any = cells.csr.tocsc() if sparse else cells.on(device)
     step = -(-n_features // n_chunks)
     for start in range(0, n_features, step):
         chunk = columns[:, start : start + step]
@@ -44,7 +44,7 @@ def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Te
 
 def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tallies, Tensor], T]) -> T:
     dense, f = isinstance(rows, Tensor), rows.shape[1]
-    table = value_table(rows.flatten() if dense else torch.from_numpy(rows.data).to(device))
+    table = value_table(rows.reshape(-1) if dense else torch.from_numpy(rows.data).to(device))
     cost = offsets.diff() * f if dense else torch.from_numpy(rows.indptr).long()[offsets].diff()
 
     def work(groups: slice) -> T:
@@ -58,7 +58,7 @@ def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tall
 def _dense(rows: Tensor, sizes: Tensor, span: range, table: Tensor | None) -> Tallies:
     first = torch.repeat_interleave(torch.arange(span.start, span.stop, rows.shape[1], device=rows.device), sizes)
     slots = first[:, None] + torch.arange(rows.shape[1], device=rows.device)
-    return tally(slots.flatten(), rows.flatten(), span, table=table)
+    return tally(slots.flatten(), rows.contiguous().view(-1), span, table=table)
 
 
 def _sparse(rows: sp.csr_array, sizes: Tensor, span: range, table: Tensor | None) -> Tallies:

@@ -74,9 +74,10 @@ class Survival(NamedTuple):
 
 
 def fit_size(survival: Survival, n: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Size r of each fit: the root of the likelihood's slope, unique where variance (ddof 0) > mean (Levin and Reeds 1977).
+    """Size r of each fit: the root of the likelihood's slope.
 
-    Newton's method on ln r, kept between the values at which the slope was last positive and negative.
+    There is one, and one only, where the variance (ddof 0) exceeds the mean (Levin and Reeds 1977). Newton's
+    method on ln r, kept between the values at which the slope was last positive and negative.
 
     Parameters
     ----------

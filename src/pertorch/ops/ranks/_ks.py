@@ -45,8 +45,8 @@ class DistributionFunctions(NamedTuple):
     def statistics(self, left: Tensor, right: Tensor) -> Tensor:
         """Largest absolute difference of the functions of two groups, for each pair and feature: ``(p, f)``.
 
-        F_x − F_y is largest at a value of X, and F_y − F_x just below one: so one binary search among Y's values for each
-        distinct value of X is enough, X being the group with fewer of them.
+        F_x − F_y is largest at a value of X, and F_y − F_x just below one: so one binary search among Y's values for
+        each distinct value of X is enough, X being the group with fewer of them.
         """
         n_steps = self.lengths.sum(1)
         swap = n_steps[left] > n_steps[right]

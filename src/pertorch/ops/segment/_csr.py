@@ -37,7 +37,5 @@ def csr_group_moments(rows: sp.csr_array, offsets: Tensor) -> Moments:
 
 def _sums(rows: sp.csr_array, offsets: Tensor, values: NDArray[np.float64]) -> Tensor:
     """Sums of `values`, one per stored entry: with a group as one long row, densifying adds what meets in a column."""
-    grouped = type(rows)(
-        (values, rows.indices, rows.indptr[offsets.numpy()]), shape=(len(offsets) - 1, rows.shape[1])
-    )
+    grouped = type(rows)((values, rows.indices, rows.indptr[offsets.numpy()]), shape=(len(offsets) - 1, rows.shape[1]))
     return torch.from_numpy(grouped.toarray())[:, None]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-
-T = TypeVar("T")
 
 
 def expand(start: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,9 +46,8 @@ def batches(cost: Tensor, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise([0, *ends])]
 
 
-def join(parts: Sequence[T]) -> T:
+def join(parts: Sequence[Any]) -> Any:
     """Tensors, or named tuples of tensors field by field, end to end."""
-    first: Any = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)  # type: ignore[return-value,arg-type]
-    return type(first)(*map(join, zip(*parts, strict=True)))  # type: ignore[arg-type]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(list(parts))
+    return type(parts[0])(*map(join, zip(*parts, strict=True)))

@@ -61,13 +61,9 @@ def group_sums(rows: Tensor | Iterable[Slab], offsets: Tensor, weights: Tensor |
     Shape ``(k, r, d)``, float64, on the device of `rows`. The order of addition depends on the group alone,
     so the bits do not depend on the other groups nor on the number of threads.
     """
-    slabs = [(0, rows)] if isinstance(rows, Tensor) else rows
-    out = None
+    out, slabs = _begin([(0, rows)] if isinstance(rows, Tensor) else rows, offsets, weights)
     for g, at, block in pieces(slabs, offsets):
-        if out is None:
-            out = _zeros(offsets, weights, block)
         out[g] += _weighted_sum(block.double(), at, weights)
-    assert out is not None, "no rows"
     return out
 
 
@@ -77,18 +73,15 @@ def group_moments(slabs: Iterable[Slab], offsets: Tensor, weights: Tensor | None
     Sums are taken about the group's first row, so that a common offset costs no digits and the variance of a constant
     is exactly 0. Parameters as for :func:`group_sums`.
     """
-    origin = first = second = None
+    first, slabs = _begin(slabs, offsets, weights)
+    second, origin = torch.zeros_like(first), torch.zeros_like(first[:, :1])
     for g, at, rows in pieces(slabs, offsets):
-        if origin is None or first is None or second is None:
-            first, second = (_zeros(offsets, weights, rows) for _ in range(2))
-            origin = first.new_zeros(len(first), 1, first.shape[-1])
         block = rows.double()
         if at == int(offsets[g]):
             origin[g] = block[0]
         block = block - origin[g]
         first[g] += _weighted_sum(block, at, weights)
         second[g] += _weighted_sum(block.square_(), at, weights)
-    assert origin is not None and first is not None and second is not None, "no rows"
     return about_origin(group_weights(offsets, weights).to(origin.device), origin, first, second)
 
 
@@ -109,9 +102,12 @@ def group_weights(offsets: Tensor, weights: Tensor | None) -> Tensor:
     return torch.stack([part.sum(0, dtype=torch.float64) for part in parts])[:, :, None]
 
 
-def _zeros(offsets: Tensor, weights: Tensor | None, like: Tensor) -> Tensor:
-    n_replicates = 1 if weights is None else weights.shape[1]
-    return torch.zeros(len(offsets) - 1, n_replicates, like.shape[1], dtype=torch.float64, device=like.device)
+def _begin(slabs: Iterable[Slab], offsets: Tensor, weights: Tensor | None) -> tuple[Tensor, Iterable[Slab]]:
+    """Zeros of shape ``(k, r, d)`` where the slabs lie, and the slabs."""
+    slabs = iter(slabs)
+    first = next(slabs)
+    shape = len(offsets) - 1, 1 if weights is None else weights.shape[1], first[1].shape[1]
+    return torch.zeros(shape, dtype=torch.float64, device=first[1].device), itertools.chain([first], slabs)
 
 
 def _weighted_sum(block: Tensor, at: int, weights: Tensor | None) -> Tensor:
