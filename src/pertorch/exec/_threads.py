@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -12,13 +14,18 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def map_threads(work: Callable[[S], T], items: Sequence[S], device: torch.device) -> Iterator[T]:
+def map_threads(work: Callable[[S], T], items: Iterable[S], device: torch.device) -> Iterator[T]:
     """``work(item)`` of each, in order: in as many threads as torch has, each with one of torch's; in turn on a GPU.
 
     A task too small to share among threads is sooner done so, and its result does not depend on their number.
     """
-    if device.type != "cpu" or torch.get_num_threads() == 1 or len(items) == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, items)
+    if device.type != "cpu" or torch.get_num_threads() == 1:
+        return map(work, items)
+    return _pool(os.getpid(), torch.get_num_threads()).map(work, items)
+
+
+@cache
+def _pool(pid: int, n_threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them takes longer than a small task. A forked process has none of its parent's."""
+    del pid
+    return ThreadPoolExecutor(n_threads, "pertorch", initializer=torch.set_num_threads, initargs=(1,))
