@@ -98,4 +98,5 @@ def test_one_feature():
     x, y = np.array([[1.0], [3.0]]), np.array([[5.0]])
     assert Distance("mse")(x, y) == 9
     assert Distance("cosine_distance")(x, y) == 0
-    assert np.isnan(Distance("pearson_distance")(x, y))
+    with pytest.raises(ValueError, match="pearson_distance needs at least 2 features, X and Y has 1"):
+        Distance("pearson_distance")(x, y)

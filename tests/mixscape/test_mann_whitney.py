@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -24,7 +26,7 @@ def counted(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """U by comparing every pair."""
     controls = values[: offsets[1]]
     below = (controls[:, None] < values).sum(0) + 0.5 * (controls[:, None] == values).sum(0)
-    return np.stack([below[a:b].sum(0) for a, b in zip(offsets[:-1], offsets[1:], strict=True)], 1)
+    return np.stack([below[a:b].sum(0) for a, b in pairwise(offsets)], 1)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -58,5 +60,5 @@ def test_moments(path):
     values, offsets = rng.normal(size=(30, 5)) * (rng.random((30, 5)) < 0.5), np.array([0, 10, 10, 30])
     sums, squares = path.moments(*ragged(values, offsets)[:2])
     for power, found in ((1, sums), (2, squares)):
-        expected = [(values[a:b] ** power).sum(0) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        expected = [(values[a:b] ** power).sum(0) for a, b in pairwise(offsets)]
         np.testing.assert_allclose(found.numpy(), np.stack(expected, 1), atol=1e-13)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from pertorch.stats import benjamini_hochberg
-from pertorch.tl import _markers as markers_module
 
 import pertorch
+from pertorch.stats import benjamini_hochberg
+from pertorch.tl import _markers as markers_module
 
 from .screens import simulate
 
@@ -98,7 +98,9 @@ def test_base_of_the_logarithm():
     natural = pertorch.perturbation_markers(adata, "target", "NT")["logfoldchange"]
     adata.X = adata.X.astype(np.float64) / np.log(2)
     adata.uns["log1p"] = {"base": 2}
-    np.testing.assert_allclose(pertorch.perturbation_markers(adata, "target", "NT")["logfoldchange"], natural, atol=1e-6)
+    np.testing.assert_allclose(
+        pertorch.perturbation_markers(adata, "target", "NT")["logfoldchange"], natural, atol=1e-6
+    )
 
 
 def test_benjamini_hochberg_is_scipys():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pertorch.ops.neighbors import check_backend, nearest_neighbors
 from pertorch.ops.neighbors import _search as search
+from pertorch.ops.neighbors import check_backend, nearest_neighbors
 
 
 def brute(x: torch.Tensor, c: torch.Tensor, k: int) -> np.ndarray:
@@ -51,7 +51,11 @@ def test_a_missing_library_says_how_to_install_it(cuda, package, monkeypatch):
 
 @pytest.mark.parametrize(
     ("algorithm", "options", "message"),
-    [("annoy", {}, "'annoy' is not one of"), ("ivfflat", {"trees": 3}, "'trees'.*n_lists"), ("brute", {"n": 1}, "none")],
+    [
+        ("annoy", {}, "'annoy' is not one of"),
+        ("ivfflat", {"trees": 3}, "'trees'.*n_lists"),
+        ("brute", {"n": 1}, "none"),
+    ],
 )
 def test_bad_options(algorithm, options, message):
     with pytest.raises(ValueError, match=message):

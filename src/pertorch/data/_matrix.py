@@ -47,6 +47,11 @@ class Matrix:
         """Whether it is stored as CSR."""
         return sp.issparse(self._values)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is read from a file, which gives rows fast only in its own order."""
+        return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
+
     def rows(self, index: torch.Tensor, columns: NDArray[np.int64] | None = None) -> torch.Tensor:
         """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
 
@@ -63,6 +68,8 @@ class Matrix:
             If one of them holds NaN or infinity.
         """
         values, device = self._values, index.device
+        if self.is_sparse and columns is None:
+            return densify(self.csr(index.cpu().numpy()), device)
         if isinstance(values, np.ndarray) and device.type != "cpu" and columns is None:
             values = torch.from_numpy(values)
         if isinstance(values, torch.Tensor) and columns is not None:
@@ -74,7 +81,22 @@ class Matrix:
             out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
         out = out.to(self.dtype)
         if not self._all_finite and not bool(torch.isfinite(out).all()):
-            raise ValueError(self._not_finite(index, out))
+            bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].cpu().numpy()
+            raise ValueError(self._not_finite(index.cpu().numpy(), bad))
+        return out
+
+    def csr(self, index: NDArray[np.int64]) -> sp.csr_array:
+        """These rows of a sparse matrix as CSR on the host, in `dtype` and in the order asked for.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`rows`.
+        """
+        out = self._values[index].astype(np.float64 if self.dtype == torch.float64 else np.float32, copy=False)
+        if not self._all_finite and not (finite := np.isfinite(out.data)).all():
+            row = np.repeat(np.arange(len(index)), np.diff(out.indptr))
+            raise ValueError(self._not_finite(index, np.unique(row[~finite])))
         return out
 
     @cached_property
@@ -108,17 +130,20 @@ class Matrix:
             cuts = columns.indptr[start : start + step + 1]
             data = columns.data[cuts[0] : cuts[-1]].astype(f"f{item}", copy=False)
             if not self._all_finite and not np.isfinite(data).all():
-                raise ValueError(self._not_finite(rows, torch.from_numpy(self._values[index].toarray())))
+                self.csr(index)  # raises, and names the row
             parts = (data, columns.indices[cuts[0] : cuts[-1]], cuts - cuts[0])
             yield start, sp.csc_array(parts, shape=(len(index), len(cuts) - 1))
 
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
-        """The rows of one after those of the other, read into memory."""
+        """The rows of one after those of the other, read into memory; sparse where both are."""
+        name = f"{first.name} and {second.name}"
+        if first.is_sparse and second.is_sparse:
+            return as_matrix(sp.vstack([first._values, second._values], format="csr"), name)
         parts = [m.rows(torch.arange(m.shape[0])) for m in (first, second)]
         dtype = torch.promote_types(first.dtype, second.dtype)
         values = torch.cat([part.to(dtype) for part in parts])
-        return cls((len(values), first.shape[1]), f"{first.name} and {second.name}", dtype, values)
+        return cls((len(values), first.shape[1]), name, dtype, values)
 
     def counts(self) -> sp.csr_array:
         """The whole matrix as CSR: canonical, no explicit zeros, dtype as stored."""
@@ -151,12 +176,20 @@ class Matrix:
             out[at[at >= 0]] = values[start : start + step][at >= 0][:, wanted]
         return out
 
-    def _not_finite(self, index: torch.Tensor, rows: torch.Tensor) -> str:
-        bad = torch.nonzero(~torch.isfinite(rows).all(1))[:, 0]
+    def _not_finite(self, index: NDArray[np.int64], bad: NDArray[np.int64]) -> str:
         return (
-            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[int(bad[0])])}: "
+            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
             "remove those cells or impute the values."
         )
+
+
+def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:
+    """CSR as a dense tensor on `device`, to which only the stored entries travel."""
+    if device.type == "cpu":
+        return torch.from_numpy(rows.toarray())
+    values, column, counts = (torch.from_numpy(a).to(device) for a in (rows.data, rows.indices, np.diff(rows.indptr)))
+    out = torch.zeros(rows.shape, dtype=values.dtype, device=device)
+    return out.index_put_((torch.repeat_interleave(counts.long()), column.long()), values)
 
 
 def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | None = None) -> Matrix:

@@ -46,6 +46,10 @@ class Pairs:
         )
         return cls(left, right)
 
+    def cpu(self) -> Pairs:
+        """The same on the host."""
+        return Pairs(self.left.cpu(), self.right.cpu(), self.are_distinct)
+
     def distinct(self, n_groups: int, *, symmetric: bool) -> tuple[Pairs, Tensor]:
         """The pairs worth computing, and where to find each of ours among them: −1 for a group with itself."""
         left, right = self.left, self.right

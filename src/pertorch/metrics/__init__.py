@@ -6,35 +6,62 @@ how the matrix is stored, or what a replicate stands for.
 
 from __future__ import annotations
 
-from typing import Any
-
-from pertorch.metrics._base import Metric
-from pertorch.metrics._centroid import CENTROID_METRICS
+from pertorch.metrics._base import Metric, Needs
+from pertorch.metrics._centroid import (
+    CentroidMetric,
+    Euclidean,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+)
+from pertorch.metrics._classifier import ClassifierCP, ClassifierProba
+from pertorch.metrics._correlation import R2, Cosine, KendallTau, Pearson, Spearman
+from pertorch.metrics._counts import KolmogorovSmirnov, NegativeBinomial
+from pertorch.metrics._density import MeanVarDistribution
 from pertorch.metrics._kernel import EDistance, KernelMetric, MeanPairwise
+from pertorch.metrics._mahalanobis import Mahalanobis
 from pertorch.metrics._mmd import MMD
+from pertorch.metrics._moments import MomentMetric, SymmetricKL, WelchT
 from pertorch.metrics._null import kernel_nulls
+from pertorch.metrics._registry import METRICS, MetricInfo, get_metric, list_metrics, register
+from pertorch.metrics._resampled import ArrayMetric
 
-__all__ = ["METRICS", "KernelMetric", "Metric", "get_metric", "kernel_nulls"]
+__all__ = [
+    "METRICS",
+    "ArrayMetric",
+    "CentroidMetric",
+    "KernelMetric",
+    "Metric",
+    "MetricInfo",
+    "MomentMetric",
+    "Needs",
+    "get_metric",
+    "kernel_nulls",
+    "list_metrics",
+    "register",
+]
 
-_ALL: tuple[type[Metric], ...] = (EDistance, MeanPairwise, MMD, *CENTROID_METRICS)
-METRICS: dict[str, type[Metric]] = {metric.name: metric for metric in _ALL}
-
-
-def get_metric(name: str, **options: Any) -> Metric:
-    """Make a metric from its name and options.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or an option's value is not one the metric takes.
-    TypeError
-        If the metric has no such option.
-    """
-    if name not in METRICS:
-        raise ValueError(f"metric={name!r} is not one of: {', '.join(METRICS)}.")
-    known = METRICS[name].options()
-    for option in options:
-        if option not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes no options"
-            raise TypeError(f"metric {name!r} has no option {option!r}: {takes}.")
-    return METRICS[name](**options)
+_ALL: tuple[type[Metric], ...] = (
+    EDistance,
+    MeanPairwise,
+    MMD,
+    Euclidean,
+    RootMeanSquaredError,
+    MeanSquaredError,
+    MeanAbsoluteError,
+    Pearson,
+    Spearman,
+    KendallTau,
+    Cosine,
+    R2,
+    SymmetricKL,
+    WelchT,
+    KolmogorovSmirnov,
+    NegativeBinomial,
+    ClassifierProba,
+    ClassifierCP,
+    MeanVarDistribution,
+    Mahalanobis,
+)
+for _metric in _ALL:
+    register(_metric)

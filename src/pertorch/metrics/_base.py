@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
+
+from pertorch.exec import map_threads
+from pertorch.ops.segment import group_weights
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -15,13 +18,68 @@ if TYPE_CHECKING:
 
 # Replicates evaluated together: their weights are the columns of one matrix product.
 REPLICATES = 128
+# Of one operand of the per-pair algebra: on a CPU so little that it stays in a core's cache.
+CHUNK_BYTES = {"cpu": 2**18, "cuda": 2**26}
+
+
+class Needs(NamedTuple):
+    """What a metric asks of the data.
+
+    Attributes
+    ----------
+    left_cells, right_cells
+        Fewest cells in X and in Y.
+    features
+        Fewest features.
+    counts
+        Whether the values must be raw counts.
+    full_rank
+        Whether X must have more cells than features.
+    """
+
+    left_cells: int = 1
+    right_cells: int = 1
+    features: int = 1
+    counts: bool = False
+    full_rank: bool = False
+
+    def check(self, metric: str, cells: Cells, pairs: Pairs) -> None:
+        """Raise ``ValueError`` that names the metric, the first group that is too small, and the cells it needs."""
+        if cells.n_features < self.features:
+            raise ValueError(
+                f"{metric} needs at least {self.features} features, {cells.matrix.name} has {cells.n_features}."
+            )
+        left = cells.n_features + 1 if self.full_rank else self.left_cells
+        for side, groups, fewest in (("X", pairs.left, left), ("Y", pairs.right, self.right_cells)):
+            small = groups[cells.sizes[groups] < fewest]
+            if len(small):
+                g = int(small[0])
+                why = ", one more than features," if self.full_rank else ""
+                raise ValueError(
+                    f"{metric} needs at least {fewest} cells{why} in {side}, and group {cells.groups.names[g]!r} has "
+                    f"{int(cells.sizes[g])}: leave that group out."
+                )
 
 
 class Metric(ABC):
-    """A distance between two groups of cells. Subclasses are final dataclasses whose fields are the options."""
+    """A distance between two groups of cells. Subclasses are final dataclasses whose fields are the options.
+
+    Attributes
+    ----------
+    name
+        What a user calls it by.
+    symmetric
+        Whether d(X, Y) = d(Y, X). Where not, tables have both triangles: row X, column Y.
+    is_distance
+        Whether it is 0 between a group and itself and grows as two groups part; otherwise it is a score.
+    needs
+        What it asks of the data.
+    """
 
     name: ClassVar[str]
     symmetric: ClassVar[bool] = True
+    is_distance: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs()
 
     def evaluate(
         self,
@@ -45,16 +103,22 @@ class Metric(ABC):
             Replicates of the cells.
         tick
             Called with the cost done, in the unit of `cost`.
+
+        Raises
+        ------
+        ValueError
+            If the data are not what the metric `needs`.
         """
+        self.needs.check(self.name, cells, pairs)
         metric = self.bound(cells, devices[0])
         if weights is None:
             return metric._evaluate(cells, pairs, devices, None, tick)
-        starts = range(0, weights.n_replicates, REPLICATES)
+        step = metric.batch(cells)
         chunks = [
             metric._evaluate(
-                cells, pairs, devices, weights.columns(s, min(s + REPLICATES, weights.n_replicates), devices[0]), tick
+                cells, pairs, devices, weights.columns(s, min(s + step, weights.n_replicates), devices[0]), tick
             )
-            for s in starts
+            for s in range(0, weights.n_replicates, step)
         ]
         return torch.cat(chunks, 1)
 
@@ -63,10 +127,15 @@ class Metric(ABC):
         del cells, device
         return self
 
+    def batch(self, cells: Cells) -> int:
+        """Replicates to evaluate at once."""
+        del cells
+        return REPLICATES
+
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
         """Steps that the `tick`s of `evaluate` add up to."""
-        del cells, pairs
-        return -(-n_replicates // REPLICATES)
+        del pairs
+        return -(-n_replicates // self.batch(cells))
 
     @abstractmethod
     def _evaluate(
@@ -77,7 +146,7 @@ class Metric(ABC):
         weights: torch.Tensor | None,
         tick: Callable[[int], object] | None,
     ) -> torch.Tensor:
-        """As `evaluate`, for at most `REPLICATES` columns of weights, which lie on the first device."""
+        """As `evaluate`, for at most `batch` columns of weights, which lie on the first device."""
 
     @classmethod
     def options(cls) -> list[str]:
@@ -87,6 +156,13 @@ class Metric(ABC):
 
 def group_totals(cells: Cells, weights: torch.Tensor | None) -> torch.Tensor:
     """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64, where they lie."""
-    if weights is None:
-        return cells.sizes.double()[:, None]
-    return torch.segment_reduce(weights.double(), "sum", lengths=cells.sizes.to(weights.device), axis=0)
+    return group_weights(cells.offsets, weights)[:, :, 0]
+
+
+def over_pairs(
+    pairs: Pairs, device: torch.device, nbytes: int, between: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """``between(left, right)`` of all pairs, so many at a time that `nbytes` a pair stay within `CHUNK_BYTES`."""
+    step = max(1, CHUNK_BYTES[device.type] // max(1, nbytes))
+    runs = list(zip(pairs.left.to(device).split(step), pairs.right.to(device).split(step), strict=True))
+    return torch.cat(list(map_threads(lambda run: between(*run), runs, device)))

@@ -77,8 +77,8 @@ def _krylov(controls: Tensor, groups: list[Group], n_axes: int) -> list[Tensor]:
     """Block Lanczos with full orthogonalisation on ``Z Zᵀ``, cells × cells, for all groups at once.
 
     In float32, where products are twice as fast; then the leading axes and as many again behind them are separated once
-    more in float64 (Rayleigh and Ritz), which takes one product. Narrow blocks, because a Krylov space of one vector resolves close variances with the fewest products; more than one
-    vector, because each step reads all cells twice. The steps end when the residuals of the leading axes are below
+    more in float64 (Rayleigh and Ritz), which takes one product. Narrow blocks, because a Krylov space of one vector
+    resolves close variances with the fewest products; more than one vector, because each step reads all cells twice. The steps end when the residuals of the leading axes are below
     `RESIDUAL` of their variances.
     """
     exact = _Scaled(controls, groups)
@@ -129,7 +129,7 @@ def _orthonormal(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _start(scaled: _Scaled) -> Tensor:
     """Random directions, the first of them replaced by the one that tells the group from the controls."""
-    n_groups, n_cells = scaled.inside.shape
+    n_cells = scaled.inside.shape[1]
     generator = torch.Generator().manual_seed(0)
     block = torch.randn(WIDTH, n_cells, generator=generator).to(scaled.controls)
     block = block * scaled.inside[:, None]

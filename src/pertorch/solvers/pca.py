@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-
 COVARIANCE_GENES = 2000
 
 

@@ -1,5 +1,21 @@
-"""Chunk map, group reduce: sums over the rows of each group, in float64 and a fixed order."""
+"""Chunk map, group reduce: sums and moments over the rows of each group, in float64 and a fixed order."""
 
-from pertorch.ops.segment._torch import group_sums
+from pertorch.ops.segment._csr import csr_group_moments, csr_group_sums
+from pertorch.ops.segment._ragged import batches, expand, join, ragged_max, ragged_sum
+from pertorch.ops.segment._torch import Moments, Slab, group_moments, group_sums, group_weights, pieces
 
-__all__ = ["group_sums"]
+__all__ = [
+    "Moments",
+    "Slab",
+    "batches",
+    "csr_group_moments",
+    "csr_group_sums",
+    "expand",
+    "group_moments",
+    "group_sums",
+    "group_weights",
+    "join",
+    "pieces",
+    "ragged_max",
+    "ragged_sum",
+]

@@ -1,0 +1,133 @@
+"""How well a logistic regression tells groups apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pertorch.metrics._base import Needs
+from pertorch.metrics._resampled import ResampledMetric
+from pertorch.stats import uniform
+
+if TYPE_CHECKING:
+    from pertorch.data import Cells, Pairs
+
+HELD_OUT = 0.2  # share of Y that the regression does not see
+CPU = torch.device("cpu")
+
+
+@final
+@dataclass(frozen=True)
+class ClassifierProba(ResampledMetric):
+    """Mean probability that held-out cells of Y are told from X by a logistic regression: a score, not symmetric.
+
+    A fifth of Y's cells, one at least, is held out; scikit-learn's ``LogisticRegression`` with its defaults is fitted
+    to X and the rest of Y.
+
+    Parameters
+    ----------
+    random_state
+        Seed of the choice of held-out cells, which depends on it and on the name of Y.
+    max_iter
+        Iterations of the regression's solver.
+    """
+
+    name: ClassVar[str] = "classifier_proba"
+    symmetric: ClassVar[bool] = False
+    is_distance: ClassVar[bool] = False
+    needs: ClassVar[Needs] = Needs(right_cells=2)
+    random_state: int = 0
+    max_iter: int = 100
+
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+        """See :class:`ResampledMetric`."""
+        del device
+        pairs_of = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        return torch.tensor([self._probability(cells, x, y) for x, y in pairs_of], dtype=torch.float64)
+
+    def _probability(self, cells: Cells, x: int, y: int) -> float:
+        seen, held_out = self._split(cells, y)
+        train = np.concatenate([_rows_of(cells, [x]), seen])
+        labels = np.arange(len(train)) >= int(cells.sizes[x])
+        model = _regression(self.max_iter).fit(_take(cells, train), labels)
+        return float(model.predict_proba(_take(cells, held_out))[:, 1].mean(dtype=np.float64))
+
+    def _split(self, cells: Cells, y: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of Y to fit on, and rows held out."""
+        rows = _rows_of(cells, [y])
+        key = torch.tensor(int(cells.groups.keys[y]))
+        draws = uniform(self.random_state, key, torch.tensor(0), torch.arange(len(rows)))
+        shuffled = rows[draws.argsort().numpy()]
+        n_held_out = max(1, int(HELD_OUT * len(rows)))
+        return np.sort(shuffled[n_held_out:]), np.sort(shuffled[:n_held_out])
+
+
+@final
+@dataclass(frozen=True)
+class ClassifierCP(ResampledMetric):
+    """One minus the mean probability of X's class that a classifier of all groups X gives to the cells of Y: a score.
+
+    One multinomial logistic regression (scikit-learn's, with its defaults) for each reference Y, fitted to every group
+    that meets it: so a value depends on which other groups take part.
+
+    Parameters
+    ----------
+    max_iter
+        Iterations of the regression's solver.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two groups meet a reference.
+    """
+
+    name: ClassVar[str] = "classifier_cp"
+    symmetric: ClassVar[bool] = False
+    is_distance: ClassVar[bool] = False
+    max_iter: int = 100
+
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+        """See :class:`ResampledMetric`."""
+        del device
+        references, met = pairs.right.unique(return_counts=True)
+        if bool((met < 2).any()):
+            name = cells.groups.names[int(references[met < 2][0])]
+            raise ValueError(
+                f"classifier_cp needs at least two groups besides the reference {name!r}: use onesided_distances or "
+                "pairwise with more groups."
+            )
+        out = torch.empty(len(pairs), dtype=torch.float64)
+        for y in references.tolist():
+            mine = pairs.right == y
+            out[mine] = 1 - self._probabilities(cells, pairs.left[mine].tolist(), y)
+        return out
+
+    def _probabilities(self, cells: Cells, groups: list[int], y: int) -> Tensor:
+        labels = np.repeat(np.arange(len(groups)), cells.sizes[groups].numpy())
+        model = _regression(self.max_iter).fit(_take(cells, _rows_of(cells, groups)), labels)
+        return torch.from_numpy(model.predict_proba(_take(cells, _rows_of(cells, [y]))).mean(0, dtype=np.float64))
+
+
+def _regression(max_iter: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=max_iter)
+
+
+def _rows_of(cells: Cells, groups: Sequence[int]) -> NDArray[np.int64]:
+    """Positions of the groups' rows, group after group."""
+    ends = cells.offsets.tolist()
+    return np.concatenate([np.arange(ends[g], ends[g + 1]) for g in groups])
+
+
+def _take(cells: Cells, rows: NDArray[np.int64]) -> Any:
+    """Rows for scikit-learn, sparse as they are: in float64, where storage does not show in what its solver returns."""
+    if cells.matrix.is_sparse:
+        return cells.csr[rows].astype(np.float64)
+    return cells.on(CPU)[torch.from_numpy(rows)].double().numpy()

@@ -1,0 +1,66 @@
+"""Metrics that have no weighted form: each replicate is evaluated on cells drawn as its weights say."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pertorch.metrics._base import Metric
+
+if TYPE_CHECKING:
+    from pertorch.data import Cells, Pairs
+
+
+class ResampledMetric(Metric):
+    """A function of the cells themselves."""
+
+    @abstractmethod
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+        """Distance of each pair, shape ``(p,)``."""
+
+    def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
+        """Replicates."""
+        del cells, pairs
+        return n_replicates
+
+    def _evaluate(
+        self,
+        cells: Cells,
+        pairs: Pairs,
+        devices: Sequence[torch.device],
+        weights: Tensor | None,
+        tick: Callable[[int], object] | None,
+    ) -> Tensor:
+        pairs, columns = pairs.cpu(), []
+        for replicate in [cells] if weights is None else map(cells.resampled, weights.T):
+            try:
+                values = self.values(replicate, pairs, devices[0])
+            except ValueError as error:
+                raise error if weights is None else ValueError(f"{error} (in a bootstrap replicate)") from None
+            columns.append(values.double().to(devices[0]))
+            if tick:
+                tick(1)
+        return torch.stack(columns, 1)
+
+
+class ArrayMetric(ResampledMetric):
+    """A function of two arrays of cells: the shortest way to a metric of one's own."""
+
+    @abstractmethod
+    def between(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+        """Distance of X, shape ``(n, p)``, from Y, shape ``(m, p)``."""
+
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+        """See :class:`ResampledMetric`."""
+        del device
+        host = torch.device("cpu")
+        used = torch.unique(torch.cat([pairs.left, pairs.right])).tolist()
+        rows = {g: cells.group(g, host).double().numpy() for g in used}
+        both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        return torch.tensor([self.between(rows[x], rows[y]) for x, y in both], dtype=torch.float64)
