@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import scipy.sparse as sp
+
+from benchmarks._registry import Work, case
+from pertorch import GuideAssignment
 
 
 def guide_counts(
@@ -38,3 +46,42 @@ def _chunk(rng: np.random.Generator, rows: int, n_guides: int, density: float) -
 def guide_screen(n_cells: int, n_guides: int, density: float = 0.02) -> ad.AnnData:
     """The counts as an AnnData."""
     return ad.AnnData(guide_counts(n_cells, n_guides, density))
+
+
+def assignment(n_cells: int, n_guides: int, method: str, peer_module: str, package: str, **options: Any) -> Work:
+    """A method of GuideAssignment, ours and a peer's, each on the same counts."""
+    adata = guide_screen(n_cells, n_guides)
+
+    def peer() -> Callable[[], Any]:
+        Peer = import_module(peer_module).GuideAssignment
+        return partial(getattr(Peer(), method), adata.copy(), **options)
+
+    return Work(partial(getattr(GuideAssignment(), method), adata, **options), peer, package)
+
+
+PERTPY = ("pertpy.preprocessing", "pertpy")
+RAPIDS = ("rapids_singlecell.ptg", "rapids-singlecell-cu13")
+
+
+@case("guides_max", sizes=[(100_000, 1_000)])
+def guides_max(n_cells: int, n_guides: int) -> Work:
+    """The guide with the most counts."""
+    return assignment(n_cells, n_guides, "assign_to_max_guide", *PERTPY, assignment_threshold=5)
+
+
+@case("guides_threshold", sizes=[(100_000, 1_000)])
+def guides_threshold(n_cells: int, n_guides: int) -> Work:
+    """Every guide with enough counts."""
+    return assignment(n_cells, n_guides, "assign_by_threshold", *PERTPY, assignment_threshold=5)
+
+
+@case("guides_max_gpu", sizes=[(500_000, 2_000)], device="cuda")
+def guides_max_gpu(n_cells: int, n_guides: int) -> Work:
+    """The guide with the most counts, on a GPU where that pays."""
+    return assignment(n_cells, n_guides, "assign_to_max_guide", *RAPIDS, assignment_threshold=5)
+
+
+@case("guides_mixture_gpu", sizes=[(100_000, 1_000), (500_000, 2_000)], device="cuda")
+def guides_mixture_gpu(n_cells: int, n_guides: int) -> Work:
+    """The Poisson-Gaussian mixture of every guide."""
+    return assignment(n_cells, n_guides, "assign_mixture_model", *RAPIDS)
