@@ -76,10 +76,10 @@ def _dense(controls: Tensor, group: Group, n_axes: int) -> Tensor:
 def _krylov(controls: Tensor, groups: list[Group], n_axes: int) -> list[Tensor]:
     """Block Lanczos with full orthogonalisation on ``Z Zᵀ``, cells × cells, for all groups at once.
 
-    In float32, where products are twice as fast; then the leading axes and as many again behind them are separated once
-    more in float64 (Rayleigh and Ritz), which takes one product. Narrow blocks, because a Krylov space of one vector
-    resolves close variances with the fewest products; more than one vector, because each step reads all cells twice. The steps end when the residuals of the leading axes are below
-    `RESIDUAL` of their variances.
+    In float32, where products are twice as fast; then the leading axes and as many again behind them are separated
+    once more in float64 (Rayleigh and Ritz), which takes one product. Narrow blocks, because a Krylov space of one
+    vector resolves close variances with the fewest products; more than one vector, because each step reads all cells
+    twice. The steps end when the residuals of the leading axes are below `RESIDUAL` of their variances.
     """
     exact = _Scaled(controls, groups)
     scaled = exact.single()
