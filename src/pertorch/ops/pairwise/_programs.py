@@ -47,10 +47,13 @@ def _load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: t
 
 @triton.jit
 def _add_dots(a_hi, a_lo, b_hi, b_lo, acc):
-    """``acc + a · bᵀ`` to float32's precision: the fourth product, lo · lo, is below it."""
-    acc = tl.dot(a_hi, tl.trans(b_hi), acc)
+    """``acc + a · bᵀ`` to float32's precision: the fourth product, lo · lo, is below it.
+
+    Small products come first: matrix units round every addition towards 0, the more the larger the sum so far.
+    """
+    acc = tl.dot(a_lo, tl.trans(b_hi), acc)
     acc = tl.dot(a_hi, tl.trans(b_lo), acc)
-    return tl.dot(a_lo, tl.trans(b_hi), acc)
+    return tl.dot(a_hi, tl.trans(b_hi), acc)
 
 
 @triton.jit
@@ -202,7 +205,7 @@ def _times_weights(values, shrink, weights, columns, column_in, replicates, n_re
     values *= shrink
     upper = values.to(tl.float16)
     lower = (values - upper.to(tl.float32)).to(tl.float16)
-    return tl.dot(lower, w, tl.dot(upper, w))
+    return tl.dot(upper, w, tl.dot(lower, w))
 
 
 @triton.jit(do_not_specialize=["width_blocks", "n_features", "replicate_blocks"])

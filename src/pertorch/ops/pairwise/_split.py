@@ -54,4 +54,6 @@ def split(points: Tensor) -> Halves:
         centred = (points[rows].double() - centre).mul_(scale)
         hi[rows, :d] = centred.half()
         lo[rows, :d] = (centred - hi[rows, :d]).half()
-    return Halves(hi, lo, (norm * scale**2).float(), points.contiguous(), scale)
+        # of the points as they are multiplied: what rounding did to them then cancels in d²
+        norm[rows] = (hi[rows].double() + lo[rows]).square_().sum(1)
+    return Halves(hi, lo, norm.float(), points.contiguous(), scale)
