@@ -268,7 +268,7 @@ def weighted_block_kernel(
             squared = _squared_differences(raw, rows, row_in, columns, column_in, n_features, scale)
             counts = _counts(rows, columns, column_in, within)
             value, _ = KAPPA(squared, gamma)
-            values = tl.where(counts, value, 0.0)
+            values = tl.where(counts & row_in[:, None], value, 0.0)  # rows outside lie at 0: too far for fp16
             total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
 
     at = rows[:, None].to(tl.int64) * n_replicates + replicates[None, :]

@@ -17,7 +17,6 @@ from pertorch.ops.pairwise._kernels import Kernel, limit
 from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, block_cost, cut_tasks
 from pertorch.ops.pairwise._split import Halves, split
 
-
 # Matrix units round towards 0, by up to 1e-6 of the norms: ten times BLAS, hence a tenth of its limit. Part of that is
 # alike in all cells and no mean over them takes it away: whatever the size of a group, the error summed beside a block
 # may be at most this many times its sum.
