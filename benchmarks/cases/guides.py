@@ -1,10 +1,19 @@
-"""Guide assignment: counts made by chunks, so that a million cells fit in the memory of the result."""
+"""Guide assignment, from counts in host memory to labels in ``obs``."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import scipy.sparse as sp
+
+from benchmarks._registry import Work, case
+from pertorch import GuideAssignment
+
+KEY = "assigned_guide"
 
 
 def guide_counts(
@@ -35,6 +44,54 @@ def _chunk(rng: np.random.Generator, rows: int, n_guides: int, density: float) -
     return sp.csr_array(sp.coo_array((counts, place), shape=(rows, n_guides)))
 
 
-def guide_screen(n_cells: int, n_guides: int, density: float = 0.02) -> ad.AnnData:
-    """The counts as an AnnData."""
-    return ad.AnnData(guide_counts(n_cells, n_guides, density))
+def differing(adata: ad.AnnData, other: ad.AnnData) -> float:
+    """Share of cells whose labels differ."""
+    return float((adata.obs[KEY].astype(str).to_numpy() != other.obs[KEY].astype(str).to_numpy()).mean())
+
+
+def beside(peer: str, package: str, verb: str, n_cells: int, n_guides: int, **options: Any) -> Work:
+    """A verb of GuideAssignment, ours and the peer's; each returns the AnnData that it wrote to."""
+    counts = guide_counts(n_cells, n_guides)
+
+    def call(assigner: Any) -> Callable[[], ad.AnnData]:
+        adata = ad.AnnData(counts)
+
+        def run() -> ad.AnnData:
+            getattr(assigner, verb)(adata, **options)
+            return adata
+
+        return run
+
+    def make_peer() -> Callable[[], ad.AnnData]:
+        module = __import__(peer, fromlist=["GuideAssignment"])
+        return call(module.GuideAssignment())
+
+    return Work(call(GuideAssignment()), make_peer, package, differing)
+
+
+pertpy = partial(beside, "pertpy.preprocessing", "pertpy")
+rapids = partial(beside, "rapids_singlecell.ptg", "rapids-singlecell-cu13")
+
+
+@case("guides_mixture", sizes=[(50_000, 1_000), (1_000_000, 5_000)])
+def guides_mixture(n_cells: int, n_guides: int) -> Work:
+    """The Poisson-Gauss mixture."""
+    return pertpy("assign_mixture_model", n_cells, n_guides)
+
+
+@case("guides_max", sizes=[(500_000, 2_000)])
+def guides_max(n_cells: int, n_guides: int) -> Work:
+    """The largest guide."""
+    return pertpy("assign_to_max_guide", n_cells, n_guides, assignment_threshold=5)
+
+
+@case("guides_mixture_gpu", sizes=[(100_000, 1_000), (500_000, 2_000)], device="cuda")
+def guides_mixture_gpu(n_cells: int, n_guides: int) -> Work:
+    """The Poisson-Gauss mixture."""
+    return rapids("assign_mixture_model", n_cells, n_guides)
+
+
+@case("guides_max_gpu", sizes=[(500_000, 2_000)], device="cuda")
+def guides_max_gpu(n_cells: int, n_guides: int) -> Work:
+    """The largest guide."""
+    return rapids("assign_to_max_guide", n_cells, n_guides, assignment_threshold=5)
