@@ -62,9 +62,8 @@ def test_truth_is_found_at_least_as_well_as_by_pertpy(planted):
     keys = pd.MultiIndex.from_tuples(corners, names=["ambient", "positive", "signal"])
     gain = pd.Series(ours - theirs, index=keys).groupby(level=[0, 1, 2])
     assert ours.mean() > theirs.mean() + 0.1
-    worse = gain.mean()[gain.mean() < -2 * gain.sem() - 1e-3]
-    # One corner is worse beyond chance: 20 cells of 5 molecules among 1,000 with ambient ones. The posterior's
-    # maximum gives them a third of their weight; a search that stops short of it stays nearer the truth.
-    assert set(worse.index) <= {(0.3, 0.005, 5)}
+    # Where 20 cells of 5 molecules stand among 1,000 with ambient ones, the prior's pole at weight 0 draws the maximum
+    # towards fewer of them, and a search that stops short of it may end nearer the truth: within chance, here.
+    assert (gain.mean() >= -2 * gain.sem() - 1e-3).all()
     floor = 2 ** (-adata.var["gaussian_mean"] / 2) / (2 * np.log(2))
     assert (adata.var["gaussian_std"] >= floor * (1 - 1e-9)).all(), "a signal shrank onto one count"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
-from pertorch.data import open_matrix
-from pertorch.data._matrix import as_matrix
+from pertorch.data._matrix import _lookup, as_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+T = TypeVar("T")
 
 SLAB_NONZEROS = 2**20  # temporaries of a slab stay near the cache, whatever the screen's size
 MOST = 2**40  # count × number of guides fits an int64 below this; no cell holds as many molecules
@@ -43,17 +46,25 @@ class Counts:
     name: str
     restore: Callable[[sp.csr_array], Any]
 
-    def slabs(self) -> Iterator[sp.csr_array]:
-        """Runs of whole rows, top to bottom, each of about `SLAB_NONZEROS` entries, as views."""
-        m = self.matrix
-        n_rows = m.shape[0]
-        start = 0
-        while start < n_rows:
+    def slabs(self) -> list[tuple[sp.csr_array, slice]]:
+        """Runs of whole rows, top to bottom, each of about `SLAB_NONZEROS` entries, as views; and the cells of each."""
+        m, out, start = self.matrix, [], 0
+        while start < m.shape[0]:
             stop = int(np.searchsorted(m.indptr, int(m.indptr[start]) + SLAB_NONZEROS, side="right")) - 1
-            stop = min(max(stop, start + 1), n_rows)
+            stop = min(max(stop, start + 1), m.shape[0])
             low, high = int(m.indptr[start]), int(m.indptr[stop])
-            yield _csr(m.data[low:high], m.indices[low:high], m.indptr[start : stop + 1] - low, m.shape[1])
+            slab = _csr(m.data[low:high], m.indices[low:high], m.indptr[start : stop + 1] - low, m.shape[1])
+            out.append((slab, slice(start, stop)))
             start = stop
+        return out
+
+    def map(self, work: Callable[[sp.csr_array, slice], T]) -> list[T]:
+        """What `work` makes of each slab and its cells, top to bottom; numpy lets threads run side by side."""
+        slabs = self.slabs()
+        if len(slabs) <= 1:
+            return [work(*slab) for slab in slabs]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(work, *zip(*slabs, strict=True)))
 
 
 def open_counts(data: AnnData | Any, layer: str | None = None, var: pd.DataFrame | None = None) -> Counts:
@@ -76,19 +87,19 @@ def open_counts(data: AnnData | Any, layer: str | None = None, var: pd.DataFrame
         If there is no guide, or a count is negative, NaN, infinite or fractional.
     """
     if is_anndata(data):
-        matrix = as_matrix(data.X, "X") if layer is None else open_matrix(data, layer_key=layer)
-        stored = data.X if layer is None or (layer == "X" and "X" not in data.layers) else data.layers[layer]
-        guides = data.var_names
+        name = "X" if layer is None or (layer == "X" and "X" not in data.layers) else f"layers[{layer!r}]"
+        stored = data.X if name == "X" else _lookup(data.layers, str(layer), "layers", ["X"])
+    elif layer is not None:
+        raise ValueError(f"layer={layer!r} needs an AnnData, not a {type(data).__name__}.")
     else:
-        if layer is not None:
-            raise ValueError(f"layer={layer!r} needs an AnnData, not a {type(data).__name__}.")
-        matrix, stored = as_matrix(data, "data"), data
-        guides = _guide_names(data, var, matrix.shape[1])
+        name, stored = "data", data
+    matrix = as_matrix(stored, name)
+    guides = data.var_names if is_anndata(data) else _guide_names(data, var, matrix.shape[1])
     if matrix.shape[1] == 0:
-        raise ValueError(f"{matrix.name} has no guides: its shape is {matrix.shape}.")
-    counts = matrix.counts()
-    _check(counts, matrix.name)
-    return Counts(counts, guides, matrix.name, _restorer(stored, sparse=matrix.is_sparse))
+        raise ValueError(f"{name} has no guides: its shape is {matrix.shape}.")
+    counts = Counts(matrix.counts(), guides, name, _restorer(stored, sparse=matrix.is_sparse))
+    _check(counts)
+    return counts
 
 
 def is_anndata(data: Any) -> bool:
@@ -107,15 +118,15 @@ def select(counts: Counts, decide: Callable[[sp.csr_array, slice], NDArray[np.bo
         From a slab and the cells that it holds to a decision for each of its entries.
     """
     matrix = counts.matrix
-    kept, lengths, start = [], [], 0
-    for slab in counts.slabs():
-        chosen = decide(slab, slice(start, start + slab.shape[0]))
-        kept.append(slab.indices[chosen])
-        lengths.append(row_sums(chosen, slab.indptr))
-        start += slab.shape[0]
-    indices = np.concatenate([np.zeros(0, dtype=matrix.indices.dtype), *kept])
+
+    def chosen(slab: sp.csr_array, cells: slice) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        entry = np.flatnonzero(decide(slab, cells))
+        return slab.indices[entry], np.diff(np.searchsorted(entry, slab.indptr))
+
+    parts = counts.map(chosen)
+    indices = np.concatenate([np.zeros(0, dtype=matrix.indices.dtype), *(kept for kept, _ in parts)])
     indptr = np.zeros(matrix.shape[0] + 1, dtype=matrix.indptr.dtype)
-    np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *lengths]), out=indptr[1:])
+    np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *(lengths for _, lengths in parts)]), out=indptr[1:])
     return _csr(np.ones(len(indices), dtype=np.int8), indices, indptr, matrix.shape[1])
 
 
@@ -133,16 +144,14 @@ def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_arra
     return select(counts, lambda slab, _: slab.data >= (threshold[slab.indices] if threshold.ndim else threshold))
 
 
-def row_sums(values: NDArray[Any], indptr: NDArray[Any]) -> NDArray[np.int64]:
-    """Sum of each row of a CSR pattern, exact for whole numbers."""
-    total = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, dtype=np.int64, out=total[1:])
-    return np.diff(total[indptr])
-
-
 def cell_totals(counts: Counts) -> NDArray[np.int64]:
     """Total count of each cell, shape ``(n_obs,)``."""
-    return np.concatenate([np.zeros(0, dtype=np.int64), *(row_sums(s.data, s.indptr) for s in counts.slabs())])
+
+    def totals(slab: sp.csr_array, _: slice) -> NDArray[np.int64]:
+        running = np.concatenate([[0], np.cumsum(slab.data, dtype=np.int64)])
+        return np.diff(running[slab.indptr])
+
+    return np.concatenate([np.zeros(0, dtype=np.int64), *counts.map(totals)])
 
 
 def _csr(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], n_columns: int) -> sp.csr_array:
@@ -163,20 +172,27 @@ def _guide_names(data: Any, var: pd.DataFrame | None, n_guides: int) -> pd.Index
     return names.astype(str)
 
 
-def _check(counts: sp.csr_array, name: str) -> None:
-    data, step = counts.data, 2**17  # a step's few masks stay in the cache
-    for start in range(0, len(data), step):
-        part = data[start : start + step]
-        good = (part >= 0) & (part <= MOST)  # false for NaN
-        if part.dtype.kind == "f":
-            good &= np.rint(part) == part
-        if good.all():
-            continue
-        at = start + int(np.argmin(good))
-        row = int(np.searchsorted(counts.indptr, at, side="right")) - 1
+def _check(counts: Counts) -> None:
+    matrix = counts.matrix
+
+    def first_bad(slab: sp.csr_array, cells: slice) -> int | None:
+        step = 2**17  # a step's few masks stay in the cache
+        for start in range(0, slab.nnz, step):
+            part = slab.data[start : start + step]
+            good = (part >= 0) & (part <= MOST)  # false for NaN
+            if part.dtype.kind == "f":
+                good &= np.rint(part) == part
+            if not good.all():
+                return int(matrix.indptr[cells.start]) + start + int(np.argmin(good))
+        return None
+
+    at = next((at for at in counts.map(first_bad) if at is not None), None)
+    if at is not None:
+        cell = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
         raise ValueError(
-            f"{name} holds {data[at]} at cell {row}, guide {int(counts.indices[at])}, which is not a count: guide "
-            "assignment needs raw UMI counts, whole numbers that are not negative. Pass the layer that holds them."
+            f"{counts.name} holds {matrix.data[at]} at cell {cell}, guide {int(matrix.indices[at])}, which is not a "
+            "count: guide assignment needs raw UMI counts, whole numbers that are not negative. Pass the layer that "
+            "holds them."
         )
 
 

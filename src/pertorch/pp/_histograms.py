@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
@@ -30,9 +29,7 @@ def histograms(
 
     On a CPU each thread tallies its share of the slabs; integers add up to the same whatever the share.
     """
-    slabs = list(counts.slabs())
-    stops = np.cumsum([slab.shape[0] for slab in slabs])
-    work = [(slab, slice(stop - slab.shape[0], stop)) for slab, stop in zip(slabs, stops.tolist(), strict=True)]
+    work = counts.slabs()
     n_workers = min(torch.get_num_threads(), len(work)) if device.type == "cpu" else 1
 
     def share(worker: int) -> Tally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pertorch.pp._counts import Counts
@@ -15,17 +16,18 @@ def largest_guide(counts: Counts) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     -------
     Two arrays of shape ``(n_obs,)``, int64: guide, −1 where the cell has no count at all, and count.
     """
-    n_cells, n_guides = counts.matrix.shape
-    best = np.full(n_cells, -1, dtype=np.int64)
-    row = 0
-    for slab in counts.slabs():
+    n_guides = counts.matrix.shape[1]
+
+    def best(slab: sp.csr_array, _: slice) -> NDArray[np.int64]:
         # One integer holds count and guide: its maximum is the largest count and, among ties, the first guide.
         ranked = slab.data.astype(np.int64)
         ranked *= n_guides
         ranked += n_guides - 1 - slab.indices
+        out = np.full(slab.shape[0], -1, dtype=np.int64)
         seen = np.flatnonzero(np.diff(slab.indptr))
         if len(seen):
-            best[row + seen] = np.maximum.reduceat(ranked, slab.indptr[seen])
-        row += slab.shape[0]
-    guide = np.where(best >= 0, n_guides - 1 - best % n_guides, -1)
-    return guide, np.maximum(best // n_guides, 0)
+            out[seen] = np.maximum.reduceat(ranked, slab.indptr[seen])
+        return out
+
+    ranked = np.concatenate([np.zeros(0, dtype=np.int64), *counts.map(best)])
+    return np.where(ranked >= 0, n_guides - 1 - ranked % n_guides, -1), np.maximum(ranked // n_guides, 0)

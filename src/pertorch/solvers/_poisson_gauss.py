@@ -14,7 +14,6 @@ from pertorch.solvers._newton import Derivatives
 
 _LN2 = math.log(2.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
-_POWERS = torch.arange(3)[:, None] + torch.arange(3)
 
 
 class GuideParameters(NamedTuple):
@@ -166,7 +165,7 @@ def _assemble(
         ],
         -2,
     )
-    hessian = delta @ q[:, _POWERS.to(q.device)] @ delta.transpose(-1, -2)
+    hessian = delta @ torch.stack([q[:, :3], q[:, 1:4], q[:, 2:]], -2) @ delta.transpose(-1, -2)
     hessian[:, 0, 0] -= rate * background + 1
     hessian[:, 1, 1] -= r0 * precision + 0.25
     hessian[:, 2, 2] -= 2 * square + 1
