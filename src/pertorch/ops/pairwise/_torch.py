@@ -143,8 +143,9 @@ class _Reduction:
         sums = self._over_rows(per_row, s).flatten(0, 1).cpu()
         groups = torch.cat([torch.tensor(right.groups) for right in rights])
         codes = (torch.tensor(left.groups)[:, None] * self._n_groups + groups).flatten()
-        cells = sum(right.cuts[-1] for right in rights) - (left.cuts[-1] // 2 if s in columns else 0)
-        return _Batch(codes, sums, left.cuts[-1] * cells)
+        n_rows = left.cuts[-1]
+        n_pairs = n_rows * sum(right.cuts[-1] for right in rights) - (n_rows**2 // 2 if s in columns else 0)
+        return _Batch(codes, sums, n_pairs)
 
     def over_columns(self, s: int, columns: Iterable[int]) -> Tensor:
         """``Σ_j κ[i, j]`` of each row of a tile over some tiles: ``(rows,)``, float64."""
