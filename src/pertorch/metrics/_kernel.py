@@ -168,6 +168,7 @@ class MeanPairwise(_CellWise):
     """
 
     name: ClassVar[str] = "mean_pairwise"
+    is_distance: ClassVar[bool] = False  # a group is not at 0 from itself
     uses_within: ClassVar[bool] = False
 
     def combine(self, sums: PairSums) -> Tensor:
