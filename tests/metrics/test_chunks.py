@@ -20,14 +20,19 @@ def cells(request, screen):
     return Cells(open_matrix(screen, layer_key=request.param), Groups.from_obs(screen, "target", ["b", "ctrl", "a"]))
 
 
+@pytest.mark.parametrize("groups", [slice(None), slice(1, 3), slice(0, 1)])
+@pytest.mark.parametrize("held", [0, 10**9])
 @pytest.mark.parametrize("nbytes", [1, 1000, 2000, 10**9])
-def test_slabs_are_the_rows(cells, nbytes):
-    slabs = list(cells.slabs(CPU, nbytes))
-    assert [start for start, _ in slabs] == np.cumsum([0, *(len(rows) for _, rows in slabs[:-1])]).tolist()
+def test_slabs_are_the_rows(cells, nbytes, held, groups, monkeypatch):
+    monkeypatch.setattr(cells_module, "HELD_BYTES", {"cpu": held})
+    first, last, _ = groups.indices(3)
+    offsets = cells.offsets[first : last + 1].tolist()
+    slabs = list(cells.slabs(CPU, groups, nbytes))
+    assert held or CPU not in cells._loaded
+    starts = np.cumsum([offsets[0], *(len(rows) for _, rows in slabs)])
+    assert [start for start, _ in slabs] == starts[:-1].tolist()
     assert all(rows.nbytes <= max(nbytes, rows[0].nbytes) for _, rows in slabs)
-    assert len(slabs) == 1 or CPU not in cells._loaded
-    together = torch.cat([rows for _, rows in slabs])
-    assert torch.equal(together, cells.on(CPU))
+    assert torch.equal(torch.cat([rows for _, rows in slabs]), cells.on(CPU)[offsets[0] : offsets[-1]])
     assert torch.equal(cells.group(1, CPU), cells.on(CPU)[45:75])
 
 
@@ -41,12 +46,15 @@ def test_resampled(cells):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("layer", ["log", "log_csr"])
-@pytest.mark.parametrize("metric", ["t_test", "ks_test", "euclidean", "classifier_proba"])
-def test_not_finite(screen, layer, metric, bad):
+@pytest.mark.parametrize("metric", ["t_test", "ks_test", "euclidean", "classifier_proba", "mahalanobis"])
+def test_not_finite(screen, layer, metric, bad, monkeypatch):
+    monkeypatch.setattr(cells_module, "HELD_BYTES", {"cpu": 0})
+    monkeypatch.setattr("pertorch.metrics._moments.ENTRIES", {"cpu": 50})  # each group read by itself
     values = screen.layers[layer].copy()
-    values[31, 2] = bad
+    for row in (31, 33, 60):
+        values[row, np.flatnonzero(screen.layers["log"][row])[0]] = bad
     screen.layers["bad"] = values
-    with pytest.raises(ValueError, match=r"layers\['bad'\] holds NaN or infinity in 1 cell\(s\), the first at row 31"):
+    with pytest.raises(ValueError, match=r"layers\['bad'\] holds NaN or infinity in 3 cell\(s\), the first at row 31"):
         pertorch.Distance(metric, layer_key="bad").pairwise(screen, "target")
 
 
@@ -62,8 +70,9 @@ def test_cuts_do_not_show(screen, name, storage, monkeypatch):
         return [distance.pairwise(screen, "target"), *drawn]
 
     whole = tables()
-    monkeypatch.setattr(cells_module, "SLAB_BYTES", 500)
-    monkeypatch.setattr(cells_module.Cells.slabs, "__defaults__", (500,))
+    monkeypatch.setattr(cells_module, "HELD_BYTES", {"cpu": 0})
+    monkeypatch.setattr(cells_module.Cells.slabs, "__defaults__", (slice(None), 500))
+    monkeypatch.setattr("pertorch.metrics._moments.ENTRIES", {"cpu": 50})
     monkeypatch.setattr(_tallies, "CHUNK_ENTRIES", 200)
     monkeypatch.setattr(_tallies, "ENTRIES", {"cpu": 50})
     monkeypatch.setattr("pertorch.metrics._counts.ENTRIES", {"cpu": 50})

@@ -49,7 +49,7 @@ def test_pertpy_median(screen, storage):
 
 
 def test_pertpy_classifier_proba(screen):
-    runs = [to_ctrl(screen, "classifier_proba", "log", random_state=seed) for seed in range(100)]
+    runs = [to_ctrl(screen, "classifier_proba", "log", random_state=seed) for seed in range(50)]
     mean, sd = map(np.array, PROBA)
-    assert np.all(np.abs(np.mean(runs, 0) - mean) < 4 * sd * (1 / 100 + 1 / 200) ** 0.5)
-    assert_close(np.std(runs, 0), sd, rel=0.3)
+    assert np.all(np.abs(np.mean(runs, 0) - mean) < 4 * sd * (1 / 50 + 1 / 200) ** 0.5)
+    assert_close(np.std(runs, 0), sd, rel=0.4)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 import torch
 
@@ -16,7 +16,9 @@ from pertorch.ops.pairwise._schedule import cut_tiles
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+T = TypeVar("T")
 SLAB_BYTES = 64 * 2**20  # float64 copies of a slab, of which an op may hold two, are four times that
+HELD_BYTES = {"cpu": 2**24, "cuda": 2**33}  # of a dense matrix
 
 
 @final
@@ -59,32 +61,66 @@ class Cells:
     @cached_property
     def csr(self) -> sp.csr_array:
         """All rows of a sparse matrix as CSR on the host, sorted by group. Errors as :meth:`on`."""
-        return self.matrix.csr(self.groups.order(torch.device("cpu")).numpy())
+        return self.matrix.csr(self._order.numpy())
 
-    def slabs(self, device: torch.device, nbytes: int = SLAB_BYTES) -> Iterator[tuple[int, torch.Tensor]]:
-        """The rows of :meth:`on` a slab at a time, without holding them all: the first row's position, and the rows.
+    def slabs(
+        self, device: torch.device, groups: slice = slice(None), nbytes: int = SLAB_BYTES
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Rows of :meth:`on` a slab at a time, without holding them all: the first row's position, and the rows.
 
         A slab takes at most `nbytes`. It ends where a group does, or, in a group that is larger than a slab, where that
         group's size alone says: so nothing that is added up slab by slab depends on the other groups.
+
+        Parameters
+        ----------
+        device
+            Where the rows are wanted.
+        groups
+            Run of groups whose rows are wanted.
+        nbytes
+            Largest slab.
         """
+        first, last, _ = groups.indices(len(self.sizes))
+        offsets = self.offsets[first : last + 1]
         n_rows = max(1, nbytes // max(1, self.n_features * self.matrix.dtype.itemsize))
-        if device in self._loaded or self.matrix.is_file or int(self.offsets[-1]) <= n_rows:
-            yield 0, self.on(device)
-            return
-        for start, stop, _, _ in cut_tiles(self.offsets, n_rows).rows():
-            yield start, self.rows(start, stop, device)
+        for start, stop, _, _ in (cut_tiles(offsets - offsets[0], n_rows)).rows():
+            yield start + int(offsets[0]), self.rows(start + int(offsets[0]), stop + int(offsets[0]), device)
 
     def rows(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
         """Rows ``start:stop`` of :meth:`on`."""
-        if device in self._loaded or self.matrix.is_file:
+        if self._held(device):
             return self.on(device)[start:stop]
         if self.matrix.is_sparse:
-            return densify(self.csr[start:stop], device)
-        return self.matrix.rows(self.groups.order(device)[start:stop])
+            return densify(self.csr_rows(start, stop), device)
+        return self._read(self.matrix.rows, self._order[start:stop]).to(device)
+
+    def csr_rows(self, start: int, stop: int) -> sp.csr_array:
+        """Rows ``start:stop`` of :attr:`csr`."""
+        if "csr" in self.__dict__:
+            return self.csr[start:stop]
+        return self._read(lambda index: self.matrix.csr(index.numpy()), self._order[start:stop])
 
     def group(self, g: int, device: torch.device) -> torch.Tensor:
         """Rows of group `g`, dense: shape ``(sizes[g], d)``."""
         return self.rows(int(self.offsets[g]), int(self.offsets[g + 1]), device)
+
+    def _held(self, device: torch.device) -> bool:
+        """Whether all rows are there, or had best be: what is small, in a file, or beyond a bus is read once."""
+        if device in self._loaded or self.matrix.is_file:
+            return True
+        nbytes = int(self.offsets[-1]) * self.n_features * self.matrix.dtype.itemsize
+        return not self.matrix.is_sparse and nbytes <= HELD_BYTES[device.type]
+
+    @cached_property
+    def _order(self) -> torch.Tensor:
+        return self.groups.order(torch.device("cpu"))
+
+    def _read(self, read: Callable[[torch.Tensor], T], index: torch.Tensor) -> T:
+        try:
+            return read(index)
+        except ValueError:
+            read(self._order)  # fails too, and counts all rows at fault
+            raise
 
     def resampled(self, weights: torch.Tensor) -> Cells:
         """Each cell as often as its weight says: what a metric that has no weighted form is evaluated on.

@@ -52,6 +52,11 @@ class Matrix:
         """Whether it is read from a file, which gives rows fast only in its own order."""
         return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
 
+    @property
+    def entries_per_row(self) -> float:
+        """Numbers stored for a row, on average."""
+        return self._values.nnz / max(1, self.shape[0]) if self.is_sparse else float(self.shape[1])
+
     def rows(self, index: torch.Tensor, columns: NDArray[np.int64] | None = None) -> torch.Tensor:
         """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
 
@@ -80,7 +85,7 @@ class Matrix:
         else:
             out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
         out = out.to(self.dtype)
-        if not self._all_finite and not bool(torch.isfinite(out).all()):
+        if not self._all_finite and not _finite(out):
             bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].cpu().numpy()
             raise ValueError(self._not_finite(index.cpu().numpy(), bad))
         return out
@@ -181,6 +186,12 @@ class Matrix:
             f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
             "remove those cells or impute the values."
         )
+
+
+def _finite(values: torch.Tensor) -> bool:
+    if values.device.type == "cpu":
+        return bool(np.isfinite(values.numpy()).all())  # many times sooner than torch where the values are few
+    return bool(torch.isfinite(values).all())
 
 
 def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:

@@ -50,9 +50,10 @@ class Needs(NamedTuple):
                 f"{metric} needs at least {self.features} features, {cells.matrix.name} has {cells.n_features}."
             )
         left = cells.n_features + 1 if self.full_rank else self.left_cells
-        if max(left, self.right_cells) == 1:
+        if int(cells.sizes.min()) >= max(left, self.right_cells):
             return
-        for side, groups, fewest in (("X", pairs.left.cpu(), left), ("Y", pairs.right.cpu(), self.right_cells)):
+        pairs = pairs.cpu()
+        for side, groups, fewest in (("X", pairs.left, left), ("Y", pairs.right, self.right_cells)):
             small = groups[cells.sizes[groups] < fewest]
             if len(small):
                 g = int(small[0])

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pertorch.metrics._base import Metric, over_pairs
+from pertorch.exec import map_threads
+from pertorch.metrics._base import CHUNK_BYTES, Metric, over_pairs
 from pertorch.metrics._moments import fit_batch, group_means
+from pertorch.ops.segment import batches
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -57,7 +59,10 @@ class CentroidMetric(Metric):
         weights: Tensor | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
-        points = self.prepare(self._centroids(cells, devices[0], weights))
+        centroids = self._centroids(cells, devices[0], weights)
+        cost = torch.full((len(centroids),), 8 * centroids[0].numel())
+        some = map(centroids.__getitem__, batches(cost, CHUNK_BYTES[centroids.device.type]))
+        points = torch.cat(list(map_threads(self.prepare, some, centroids.device)))
         values = over_pairs(
             pairs, points.device, 8 * points[0].numel(), lambda x, y: self.between(points[x], points[y])
         )

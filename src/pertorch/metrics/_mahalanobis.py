@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from pertorch.metrics._base import Metric, Needs
+from pertorch.exec import map_threads
+from pertorch.metrics._base import CHUNK_BYTES, Metric, Needs
 from pertorch.metrics._moments import fit_batch, group_moments
-from pertorch.ops.segment import Moments
+from pertorch.ops.segment import Moments, batches
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -45,39 +47,62 @@ class Mahalanobis(Metric):
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         pairs, moments = pairs.cpu(), group_moments(cells, devices[0], weights)
-        out = torch.empty(len(pairs), moments.mean.shape[1], dtype=torch.float64)
-        for g in torch.unique(pairs.left).tolist():
-            mine = torch.nonzero(pairs.left == g)[:, 0]
-            deviations = cells.group(g, devices[0]).double()
-            own = None if weights is None else weights[slice(*cells.offsets[g : g + 2].tolist())]
-            for r in range(out.shape[1]):
-                factor, scale = _factor(deviations, moments, g, r, own, cells)
-                gap = (moments.mean[pairs.right[mine], r] - moments.mean[g, r]) / scale
-                solved = torch.linalg.solve_triangular(factor, gap.T, upper=False)
-                out[mine, r] = torch.linalg.vector_norm(solved, dim=0).cpu()
+        groups, of, met = torch.unique(pairs.left, return_inverse=True, return_counts=True)
+        order = of.argsort(stable=True)
+        others = pairs.right[order].split(met.tolist())
+        n_replicates, n_features = moments.mean.shape[1:]
+        # Factors and differences of one group; the smaller the runs, the more threads share them.
+        cost = 8 * n_replicates * n_features * (n_features + met)
+
+        def distances(run: slice) -> Tensor:
+            return _distances(groups[run].tolist(), others[run], cells, moments, weights)
+
+        runs = batches(cost, CHUNK_BYTES[devices[0].type])
+        found = torch.cat(list(map_threads(distances, runs, devices[0])))
         if tick:
             tick(1)
-        return out.to(devices[0])
+        return torch.empty_like(found).index_copy_(0, order.to(found.device), found)
 
 
-def _factor(
-    rows: Tensor, moments: Moments, g: int, r: int, weights: Tensor | None, cells: Cells
-) -> tuple[Tensor, Tensor]:
-    """Cholesky factor of the correlation matrix of a group, and standard deviations."""
-    n, scale = moments.n[g, r], moments.variance[g, r].sqrt()
-    scaled = (rows - moments.mean[g, r]) / scale
-    times = scaled if weights is None else scaled * weights[:, r, None].double()
-    if bool((scale > 0).all()):
-        factor, failed = torch.linalg.cholesky_ex(scaled.T @ times / n)
-        # A squared pivot is the share of a feature's variance that those before it leave: none, where it is no more
-        # than the rounding of the product, or of the values as they are stored.
-        stored = torch.finfo(cells.matrix.dtype).eps * float((rows.abs().amax(0) / scale).max())
-        rounding = len(scale) * (16 * torch.finfo(torch.float64).eps + stored**2)
-        if not int(failed) and float(factor.diagonal().square().min()) > rounding:
-            return factor, scale * (n / (n - 1)).sqrt()
-    where = "" if weights is None else " in a bootstrap replicate"
-    raise ValueError(
-        f"mahalanobis: the covariance of group {cells.groups.names[g]!r} ({int(n)} cells, {cells.n_features} features) "
-        f"is singular{where}: a feature is constant or a combination of others. Use fewer features, such as principal "
-        "components."
-    )
+def _distances(
+    groups: Sequence[int], others: Sequence[Tensor], cells: Cells, moments: Moments, weights: Tensor | None
+) -> Tensor:
+    """Distances of each group from its others, end to end: shape ``(pairs, r)``."""
+    scale = moments.variance[list(groups)].sqrt_()
+    factor = _factors(groups, scale, cells, moments, weights)
+    gaps = pad_sequence([moments.mean[y] - moments.mean[x] for x, y in zip(groups, others, strict=True)], True)
+    unbiased = scale * (moments.n[list(groups)] / (moments.n[list(groups)] - 1)).sqrt_()
+    scaled = (gaps / unbiased[:, None]).permute(0, 2, 3, 1)  # groups, replicates, features, others
+    values = torch.linalg.vector_norm(torch.linalg.solve_triangular(factor, scaled, upper=False), dim=2)
+    return torch.cat([value[:, : len(y)].T for value, y in zip(values, others, strict=True)])
+
+
+def _factors(groups: Sequence[int], scale: Tensor, cells: Cells, moments: Moments, weights: Tensor | None) -> Tensor:
+    """Cholesky factors of the correlation matrices of groups: shape ``(groups, r, p, p)``."""
+    squares = []
+    for g in groups:
+        start, stop = cells.offsets[g : g + 2].tolist()
+        rows, mean = cells.rows(start, stop, moments.mean.device).double(), moments.mean[g]
+        for r in range(len(mean)):
+            away = rows - mean[r]
+            times = away if weights is None else away * weights[start:stop, r, None].double()
+            squares.append(away.T @ times)
+    n = moments.n[list(groups)]
+    unit = torch.where(scale > 0, scale, 1)  # of a constant feature, squares are 0 and so is the pivot
+    squared = torch.stack(squares).unflatten(0, scale.shape[:2])
+    factors, failed = torch.linalg.cholesky_ex(squared / n[..., None] / unit[..., None] / unit[:, :, None])
+    # A squared pivot is the share of a feature's variance that those before it leave: none, where it is no more than
+    # the rounding of the product, or of the values as they are stored.
+    stored = torch.finfo(cells.matrix.dtype).eps ** 2 * (1 + (moments.mean[list(groups)] / unit).square().amax(-1))
+    rounding = 16 * scale.shape[-1] * (torch.finfo(torch.float64).eps + stored)
+    pivots = factors.diagonal(dim1=-2, dim2=-1).square().amin(-1)
+    singular = torch.nonzero((failed != 0) | ~(pivots > rounding))
+    if len(singular):
+        at, r = singular[0].tolist()
+        where = "" if weights is None else " in a replicate"
+        raise ValueError(
+            f"mahalanobis: the covariance of group {cells.groups.names[groups[at]]!r} ({int(n[at, r])} cells, "
+            f"{cells.n_features} features) is singular{where}: a feature is constant or a combination of others. Use "
+            "fewer features, such as principal components."
+        )
+    return factors

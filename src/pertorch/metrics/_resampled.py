@@ -42,7 +42,7 @@ class ResampledMetric(Metric):
             try:
                 values = self.values(replicate, pairs, devices[0])
             except ValueError as error:
-                raise error if weights is None else ValueError(f"{error} (in a bootstrap replicate)") from None
+                raise error if weights is None else ValueError(f"{error} (in a replicate)") from None
             columns.append(values.double().to(devices[0]))
             if tick:
                 tick(1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHUNK_ENTRIES = 2**25  # tallied in one run of features: 2 GB at most
 # Worked on at once: on a CPU by each thread, and so much that it stays in the core's cache.
-ENTRIES = {"cpu": 2**16, "cuda": 2**25}
+ENTRIES = {"cpu": 2**18, "cuda": 2**25}
 
 
 def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Tensor], T]) -> Iterator[T]:

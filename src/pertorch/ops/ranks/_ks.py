@@ -51,9 +51,11 @@ class DistributionFunctions(NamedTuple):
         n_steps = self.lengths.sum(1)
         swap = n_steps[left] > n_steps[right]
         x, y = torch.where(swap, right, left), torch.where(swap, left, right)
-        step, pair = expand((n_steps.cumsum(0) - n_steps)[x], n_steps[x])
+        last = n_steps.cumsum(0)
+        step, pair = expand((last - n_steps)[x], n_steps[x])
         query = self.keys[step] + ((y - x) * self.lengths.shape[1] << BITS)[pair]
-        at = torch.searchsorted(self.keys, query).clamp_(max=len(self.keys) - 1)
+        begin, end = int((last - n_steps)[y].min()), int(last[y].max())
+        at = torch.searchsorted(self.keys[begin:end], query).clamp_(max=end - begin - 1).add_(begin)
         found = self.keys[at]
         # A search that ends beyond the slot has passed all of Y.
         y_before = torch.where((found >= query) & (found >> BITS == query >> BITS), self.before[at], 1.0)

@@ -41,7 +41,7 @@ def batches(cost: Tensor, most: int) -> list[slice]:
     >>> batches(torch.tensor([3, 3, 3, 9, 1]), 6)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    task = torch.div(cost.cumsum(0) - cost, most, rounding_mode="floor")
+    task = torch.div(cost.cumsum(0) - cost, most, rounding_mode="floor").long()
     ends = torch.unique_consecutive(task, return_counts=True)[1].cumsum(0).tolist()
     return [slice(start, stop) for start, stop in itertools.pairwise([0, *ends])]
 
