@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
-from pertorch.pp import _methods as methods
 from pertorch.pp._counts import above, is_anndata, open_counts
-from pertorch.pp._labels import Wording, all_guides, one_guide
+from pertorch.pp._labels import one_guide
 from pertorch.pp._max_guide import largest_guide
-from pertorch.pp._setting import Setting
+from pertorch.pp._run import run_method
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-
-class _Found(NamedTuple):
-    """Labels of cells, cells × guides as stored, parameters of the fits, and warnings."""
-
-    labels: pd.Categorical
-    matrix: Any
-    parameters: pd.DataFrame
-    notes: tuple[str, ...]
 
 
 @final
@@ -230,7 +218,7 @@ class GuideAssignment:
             whose fit did not converge.
         """
         arguments.one_of(model, "model", ["poisson_gauss_mixture"])
-        found = self._run(
+        found = run_method(
             adata,
             "poisson_gauss",
             {"posterior_threshold": posterior_threshold, "max_iter": max_iter, "tol": tol},
@@ -343,7 +331,7 @@ class GuideAssignment:
         >>> list(adata.obs["assigned_guide"])
         ['0', 'negative', '1']
         """
-        found = self._run(
+        found = run_method(
             adata,
             method,
             options,
@@ -369,32 +357,3 @@ class GuideAssignment:
         adata.layers[output_layer] = found.matrix
         adata.uns[uns_key] = {"method": method, "options": dict(options), "parameters": found.parameters}
         return None
-
-    @staticmethod
-    def _run(
-        adata: AnnData | Any,
-        method: str,
-        options: Mapping[str, Any],
-        *,
-        layer: str | None,
-        var: pd.DataFrame | None,
-        keys: Mapping[str, str],
-        wording: Wording,
-        batch_key: str | None = None,
-        umi_threshold: float = 1,
-        show_progress: bool | None,
-        writes: bool,
-    ) -> _Found:
-        """Check everything, then assign, then word the labels. Writes nothing."""
-        function = methods.find(method, options)
-        for name, value in keys.items():
-            arguments.key(value, name)
-        umi_threshold = arguments.positive_threshold(umi_threshold, "umi_threshold")
-        if writes:
-            arguments.writable(adata)
-        counts = open_counts(adata, layer, var)
-        arguments.free_labels(wording, counts.guides)
-        batches = methods.batches(adata, batch_key, counts.matrix.shape[0])
-        setting = Setting(batches, resolve_devices()[0], show_progress)
-        assigned, parameters, notes = methods.run(function, counts, setting, options, umi_threshold)
-        return _Found(all_guides(assigned, counts.guides, wording), counts.restore(assigned), parameters, notes)

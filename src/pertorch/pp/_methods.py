@@ -82,14 +82,3 @@ def batches(adata: Any, batch_key: str | None, n_cells: int) -> Groups:
     if missing:
         raise ValueError(f"obs column {batch_key!r} has no batch for {missing} cell(s): fill them or drop those cells.")
     return Groups.from_obs(adata, batch_key)
-
-
-def run(
-    method: Method, counts: Counts, setting: Setting, options: Mapping[str, Any], umi_threshold: float
-) -> Assignment:
-    """What the method assigns, less what has fewer than `umi_threshold` counts."""
-    found = method(counts, setting, **options)
-    if umi_threshold <= 1:
-        return found
-    enough = above(counts, umi_threshold)
-    return found._replace(assigned=found.assigned.multiply(enough).tocsr())
