@@ -11,7 +11,7 @@ import testing.pertorch.pytest as plugin
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 # The same examples on every run, and no time limit: a shared machine may stall.
-hypothesis.settings.register_profile("pertorch", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("pertorch", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("pertorch")
 
 
