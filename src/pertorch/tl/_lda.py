@@ -62,7 +62,8 @@ def lda(
     Returns
     -------
     The copy with ``copy=True``, else ``None``. Writes ``adata.uns["mixscape_lda"]``: perturbed and control cells in the
-    order of the data × (labels among them − 1), float64. Of each column the largest loading is positive.
+    order of the data × (labels among them − 1), float64. Of each column the gene with the largest loading has a
+    positive one.
 
     Raises
     ------
@@ -104,7 +105,10 @@ def lda(
     rows = np.flatnonzero(perturbed | (codes == screen.control))
     features = _project(matrix, rows, axes, device)
     labels, classes = np.unique(codes[rows], return_inverse=True)
-    embedding = discriminants(features, torch.from_numpy(classes).to(device), len(labels)).cpu().numpy()
+    loadings = discriminants(features, torch.from_numpy(classes).to(device), len(labels))
+    of_genes = axes @ loadings
+    largest = of_genes.gather(0, of_genes.abs().argmax(0, keepdim=True))
+    embedding = (features @ (loadings * largest.sign())).cpu().numpy()
     target = target_of(adata, copy=copy)
     target.uns["mixscape_lda"] = embedding
     return target if copy else None

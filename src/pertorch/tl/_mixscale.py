@@ -165,12 +165,13 @@ class _Scores:
         adata.obs[column] = self.values
         adata.uns["mixscale_status"] = status_frame(self.status, screen)
         if with_controls:
-            table = np.full((adata.n_obs, len(self.of_controls)), np.nan)
-            for column_at, parts in enumerate(self.of_controls.values()):
-                for rows, values in parts:
+            scored = sorted(self.of_controls)
+            table = np.full((adata.n_obs, len(scored)), np.nan)
+            for column_at, h in enumerate(scored):
+                for rows, values in self.of_controls[h]:
                     table[rows, column_at] = values
             rows = np.flatnonzero(screen.groups.codes == screen.control)
-            names = [str(screen.groups.names[h]) for h in self.of_controls]
+            names = [str(screen.groups.names[h]) for h in scored]
             adata.uns[f"{column}_controls"] = pd.DataFrame(table[rows], index=adata.obs_names[rows], columns=names)
 
 
