@@ -68,7 +68,8 @@ def test_products_find_the_same_axes_as_the_covariance(screen, monkeypatch):
 def test_axes_of_unlike_groups_at_once():
     rng = np.random.default_rng(0)
     controls = torch.from_numpy(rng.normal(size=(120, 300)) * rng.gamma(2, 1, 300))
-    groups = [lda_axes.Group.beside(controls, torch.from_numpy(rng.normal(size=(n, 300)) + 1)) for n in (5, 60, 33)]
+    shared = lda_axes.Shared.of(controls)
+    groups = [lda_axes.Group.beside(shared, torch.from_numpy(rng.normal(size=(n, 300)) + 1)) for n in (5, 60, 33)]
     for found, group in zip(lda_axes._krylov(controls, groups, 4), groups, strict=True):
         both = torch.cat([controls, group.cells]).numpy()
         scaled = (both - both.mean(0)) / both.std(0, ddof=1)

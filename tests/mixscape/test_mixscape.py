@@ -59,7 +59,7 @@ def test_against_the_definition(screen, split_by, scale):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_planted_responders_are_found_no_worse_than_by_pertpy(setting):
-    """Share of cells called right in ten screens (golden: pertpy 1.4.0), within two standard errors of the difference."""
+    """Share of cells called right in ten screens, within two standard errors of the difference to pertpy 1.4.0."""
     golden = json.loads((GOLDEN / "pertpy_accuracy.json").read_text())[setting]
     right = []
     for seed in range(len(golden)):
