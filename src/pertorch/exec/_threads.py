@@ -1,31 +1,25 @@
-"""Many small tasks on the CPU: one thread each."""
+"""Threads on a CPU, each with a torch of its own."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 import torch
 
-S = TypeVar("S")
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def map_threads(work: Callable[[S], T], items: Iterable[S], device: torch.device) -> Iterator[T]:
-    """``work(item)`` of each, in order: in as many threads as torch has, each with one of torch's; in turn on a GPU.
+def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device) -> Iterator[R]:
+    """``work(item)`` for each item, in order; on a CPU in as many threads as torch has, with one torch thread in each.
 
-    A task too small to share among threads is sooner done so, and its result does not depend on their number.
+    Operations of a few milliseconds should not be cut up and wait for each other: beside other work on the machine,
+    that waiting takes many times longer than the operation. On a GPU the items are done one after the other.
     """
     if device.type != "cpu" or torch.get_num_threads() == 1:
-        return map(work, items)
-    return _pool(os.getpid(), torch.get_num_threads()).map(work, items)
-
-
-@cache
-def _pool(pid: int, n_threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start them takes longer than a small task. A forked process has none of its parent's."""
-    del pid
-    return ThreadPoolExecutor(n_threads, "pertorch", initializer=torch.set_num_threads, initargs=(1,))
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(work, items)

@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-FIRST_DAMPING, EASE, TIGHTEN = 1.0, 0.3, 4.0
+FIRST_DAMPING, EASE, TIGHTEN = 1.0, 0.5, 4.0
 LARGEST_DAMPING = 1e12
 
 

@@ -9,7 +9,7 @@ TOLERANCE = 1e-4
 
 
 def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
-    """Project cells on the directions in which classes differ most, relative to the spread within them.
+    """Directions in which classes differ most, relative to the spread within them.
 
     Features are whitened within classes, then the class means are rotated to their principal axes.
 
@@ -22,8 +22,8 @@ def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
 
     Returns
     -------
-    Shape ``(n, ≤ n_classes − 1)``. The scatter within classes is scaled by 1/n; of each column the largest loading on
-    the features is positive.
+    Loadings of the features, shape ``(d, ≤ n_classes − 1)``, by falling importance, of either sign: ``(features − their
+    mean) @ loadings`` is the embedding. The scatter within classes is scaled by 1/n.
     """
     n = len(features)
     counts = torch.bincount(codes, minlength=n_classes).to(features.dtype)
@@ -41,11 +41,4 @@ def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
     between = (counts / max(1, n_classes - 1)).sqrt()[:, None] * (means - overall)
     _, sizes, axes = torch.linalg.svd(between @ whiten, full_matrices=False)
     rank = min(int((sizes > TOLERANCE * sizes[:1]).sum()), n_classes - 1)
-    loadings = whiten @ axes[:rank].T
-    return (features - overall) @ (loadings * _signs(loadings))
-
-
-def _signs(loadings: Tensor) -> Tensor:
-    """±1 for each column, such that its largest entry becomes positive."""
-    largest = loadings.abs().argmax(0, keepdim=True)
-    return torch.where(loadings.gather(0, largest)[0] < 0, -1.0, 1.0).to(loadings.dtype)
+    return whiten @ axes[:rank].T

@@ -16,6 +16,20 @@ RESIDUAL = 1e-5
 
 
 @final
+class Shared(NamedTuple):
+    """The controls, which every group has: cells × genes, float64; their mean, and squared deviations from it."""
+
+    cells: Tensor
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, cells: Tensor) -> Shared:
+        """With their moments."""
+        return cls(cells, cells.mean(0), cells.var(0, correction=0) * len(cells))
+
+
+@final
 class Group(NamedTuple):
     """One target's cells beside the controls, at all genes.
 
@@ -32,24 +46,21 @@ class Group(NamedTuple):
     spread: Tensor
 
     @classmethod
-    def beside(cls, controls: Tensor, cells: Tensor) -> Group:
+    def beside(cls, controls: Shared, cells: Tensor) -> Group:
         """With the moments of both."""
-        n, m = len(cells), len(controls)
-        theirs, ours = controls.mean(0), cells.mean(0)
-        scatter = (
-            (m - 1) * controls.var(0) + (cells - ours).square().sum(0) + n * m / (n + m) * (ours - theirs).square()
-        )
+        n, m, mean = len(cells), len(controls.cells), cells.mean(0)
+        scatter = controls.scatter + cells.var(0, correction=0) * n + n * m / (n + m) * (mean - controls.mean).square()
         spread = (scatter / (n + m - 1)).sqrt()
-        return cls(cells, (n * ours + m * theirs) / (n + m), torch.where(spread > 0, spread, 1.0))
+        return cls(cells, (n * mean + m * controls.mean) / (n + m), torch.where(spread > 0, spread, 1.0))
 
 
-def principal_axes(controls: Tensor, groups: list[Group], n_axes: int) -> list[Tensor]:
+def principal_axes(controls: Shared, groups: list[Group], n_axes: int) -> list[Tensor]:
     """Leading principal axes of the scaled cells of each group and the controls.
 
     Parameters
     ----------
     controls
-        Shape ``(m, p)``, float64.
+        The controls.
     groups
         The targets.
     n_axes
@@ -59,9 +70,10 @@ def principal_axes(controls: Tensor, groups: list[Group], n_axes: int) -> list[T
     -------
     For each group shape ``(p, ≤ n_axes)``, orthonormal, by falling variance.
     """
-    if controls.shape[1] <= DENSE_GENES or len(controls) + min(len(g.cells) for g in groups) <= 4 * n_axes:
-        return [_dense(controls, group, n_axes) for group in groups]
-    return _krylov(controls, groups, n_axes)
+    shared = controls.cells
+    if shared.shape[1] <= DENSE_GENES or len(shared) + min(len(g.cells) for g in groups) <= 4 * n_axes:
+        return [_dense(shared, group, n_axes) for group in groups]
+    return _krylov(shared, groups, n_axes)
 
 
 def _dense(controls: Tensor, group: Group, n_axes: int) -> Tensor:

@@ -85,7 +85,7 @@ class Frame(NamedTuple):
         From the moments of each side, so that the controls are never copied beside the target.
         """
         if not scale:
-            return cls(torch.zeros_like(targets.values[:, 0]), targets.used.double())
+            return cls(torch.zeros_like(targets.values[:, 0]), torch.ones_like(targets.values[:, 0]))
         n = targets.inside.sum(1, dtype=torch.float64)[:, None]
         m = controls.values.shape[1]
         mean = targets.values.sum(1) / n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pertorch.tl._screen import Split
 BATCH_BYTES = {"cpu": 2**27, "cuda": 2**31}
 # Float64 values that a solver holds for each point of a mixture: five powers, their masked copy, and the E step.
 PER_POINT = 16
+FEW_TARGETS = 8  # fewer at once do not pay
 
 Markers = Sequence[NDArray[np.int64]]
 
@@ -30,34 +31,31 @@ def read_controls(
     return Controls.of(values.T.to(torch.float64).contiguous()), union
 
 
-def read_targets(
-    signature: Signature, split: Split, markers: Markers, union: NDArray[np.int64], device: torch.device
-) -> Iterator[tuple[NDArray[np.int64], Targets]]:
-    """Batches of the targets that have markers: their positions in the split, and their cells."""
+def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[NDArray[np.int64]]:
+    """The targets that have markers, by position in the split, in batches for :func:`read_targets`.
+
+    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some.
+    """
     kept = np.array([h for h, genes in enumerate(markers) if len(genes)], dtype=np.int64)
-    n_markers = np.array([len(markers[h]) for h in kept], dtype=np.int64)
-    for batch in _batches(split.sizes[kept], n_markers, len(split.controls), BATCH_BYTES[device.type]):
-        yield kept[batch], _targets(signature, split, kept[batch], markers, union, device)
-
-
-def _batches(
-    n_cells: NDArray[np.int64], n_markers: NDArray[np.int64], n_controls: int, most: int
-) -> Iterator[NDArray[np.int64]]:
-    """Targets of like size together, so that little of a batch is padding."""
-    order = np.argsort(-n_cells, kind="stable")
-    start = 0
-    while start < len(order):
-        n, k, stop = int(n_cells[order[start]]), 0, start
-        while stop < len(order):
-            k = max(k, int(n_markers[order[stop]]))
-            if stop > start and (stop - start + 1) * 8 * (2 * n * k + PER_POINT * (n + n_controls)) > most:
+    kept = kept[np.argsort(-split.sizes[kept], kind="stable")]
+    most = len(kept)
+    if device.type == "cpu":
+        most = max(FEW_TARGETS, -(-len(kept) // (2 * torch.get_num_threads())))
+    batches, start = [], 0
+    while start < len(kept):
+        n, k, stop = int(split.sizes[kept[start]]), 0, start
+        while stop < min(len(kept), start + most):
+            k = max(k, len(markers[kept[stop]]))
+            of_one = 8 * (2 * n * k + PER_POINT * (n + len(split.controls)))
+            if stop > start and (stop - start + 1) * of_one > BATCH_BYTES[device.type]:
                 break
             stop += 1
-        yield order[start:stop]
+        batches.append(kept[start:stop])
         start = stop
+    return batches
 
 
-def _targets(
+def read_targets(
     signature: Signature,
     split: Split,
     batch: NDArray[np.int64],
@@ -65,6 +63,7 @@ def _targets(
     union: NDArray[np.int64],
     device: torch.device,
 ) -> Targets:
+    """The cells of a batch of targets, each at its own markers."""
     n, k = int(split.sizes[batch].max()), max(len(markers[h]) for h in batch)
     values = torch.zeros(len(batch), n, k, dtype=torch.float64, device=device)
     inside, used = np.zeros((len(batch), n), dtype=bool), np.zeros((len(batch), k), dtype=bool)

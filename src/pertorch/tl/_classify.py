@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pertorch.exec import resolve_devices
+from pertorch.exec import map_threads, resolve_devices
 from pertorch.solvers.gauss_mixture_refine import Responders, find_responders
 from pertorch.solvers.projection import Projection
-from pertorch.tl._blocks import Markers, read_controls, read_targets
+from pertorch.tl._blocks import Markers, cut_batches, read_controls, read_targets
 from pertorch.tl._operator import Signature
 from pertorch.tl._screen import Screen, Split, split_key
 
@@ -104,10 +104,15 @@ def classify(
     tested = testable(split, markers, least)
     calls.status += untested_rows(split, markers, tested)
     controls, union = read_controls(signature, split, tested, device)
-    for batch, targets in read_targets(signature, split, tested, union, device):
-        found = find_responders(
+
+    def work(batch: NDArray[np.int64]) -> Responders:
+        targets = read_targets(signature, split, batch, tested, union, device)
+        return find_responders(
             targets, controls, n_refinements=n_refinements, min_cells=least, scale=scale, options=options
         )
+
+    batches = cut_batches(split, tested, device)
+    for batch, found in zip(batches, map_threads(work, batches, device), strict=True):
         for b, h in enumerate(batch.tolist()):
             cells = split.cells(h)
             calls.responds[cells] = found.responds[b, : len(cells)].cpu().numpy()

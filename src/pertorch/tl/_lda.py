@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data import Matrix, nearest, open_matrix
-from pertorch.exec import resolve_devices
+from pertorch.exec import map_threads, resolve_devices
 from pertorch.solvers.lda import discriminants
-from pertorch.solvers.lda_axes import Group, principal_axes
+from pertorch.solvers.lda_axes import Group, Shared, principal_axes
 from pertorch.tl._marker_sets import marker_sets
 from pertorch.tl._markers import TestMethod
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Targets whose axes are found together: their products with the controls are one.
 GROUPS_AT_ONCE = 10
-SLAB_BYTES = 2**27
+SLAB_BYTES = 2**25
 
 
 def lda(
@@ -62,7 +63,8 @@ def lda(
     Returns
     -------
     The copy with ``copy=True``, else ``None``. Writes ``adata.uns["mixscape_lda"]``: perturbed and control cells in the
-    order of the data × (labels among them − 1), float64. Of each column the largest loading is positive.
+    order of the data × (labels among them − 1), float64. Of each column the gene with the largest loading has a
+    positive one.
 
     Raises
     ------
@@ -104,7 +106,10 @@ def lda(
     rows = np.flatnonzero(perturbed | (codes == screen.control))
     features = _project(matrix, rows, axes, device)
     labels, classes = np.unique(codes[rows], return_inverse=True)
-    embedding = discriminants(features, torch.from_numpy(classes).to(device), len(labels)).cpu().numpy()
+    loadings = discriminants(features, torch.from_numpy(classes).to(device), len(labels))
+    of_genes = axes @ loadings
+    largest = of_genes.gather(0, of_genes.abs().argmax(0, keepdim=True))
+    embedding = (features @ (loadings * largest.sign())).cpu().numpy()
     target = target_of(adata, copy=copy)
     target.uns["mixscape_lda"] = embedding
     return target if copy else None
@@ -114,20 +119,18 @@ def _axes(
     matrix: Matrix, controls: NDArray[np.int64], groups: list[NDArray[np.int64]], n_comps: int, device: torch.device
 ) -> torch.Tensor:
     """Axes of all targets side by side: genes × (targets · components)."""
-    shared = matrix.rows(torch.from_numpy(controls).to(device)).double()
-    axes = []
-    for start in range(0, len(groups), GROUPS_AT_ONCE):
-        batch = [
-            Group.beside(shared, matrix.rows(torch.from_numpy(cells).to(device)).double())
-            for cells in groups[start : start + GROUPS_AT_ONCE]
-        ]
-        axes += principal_axes(shared, batch, n_comps)
-    return torch.cat(axes, 1)
+    shared = Shared.of(matrix.rows(torch.from_numpy(controls).to(device)).double())
+
+    def work(batch: list[NDArray[np.int64]]) -> list[torch.Tensor]:
+        read = (matrix.rows(torch.from_numpy(cells).to(device)).double() for cells in batch)
+        return principal_axes(shared, [Group.beside(shared, cells) for cells in read], n_comps)
+
+    batches = [groups[start : start + GROUPS_AT_ONCE] for start in range(0, len(groups), GROUPS_AT_ONCE)]
+    return torch.cat(list(itertools.chain.from_iterable(map_threads(work, batches, device))), 1)
 
 
 def _project(matrix: Matrix, rows: NDArray[np.int64], axes: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Centred, unscaled cells on the axes, slab by slab."""
-    step = max(1, SLAB_BYTES // (8 * matrix.shape[1]))
-    parts = torch.from_numpy(rows).to(device).split(step)
-    out = torch.cat([matrix.rows(part).double() @ axes for part in parts])
+    parts = torch.from_numpy(rows).to(device).split(max(1, SLAB_BYTES // (8 * matrix.shape[1])))
+    out = torch.cat(list(map_threads(lambda part: matrix.rows(part).double() @ axes, parts, device)))
     return out - out.mean(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data import Matrix, open_matrix
-from pertorch.exec import resolve_devices
+from pertorch.exec import map_threads, resolve_devices
 from pertorch.ops import mann_whitney
 from pertorch.stats import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
 from pertorch.tl._screen import Screen, Split, check_choice
@@ -128,8 +127,7 @@ def compare(matrix: Matrix, split: Split, method: TestMethod, base: float | None
     def work(run: slice) -> Sums:
         return _sums(matrix, split, run, device, ranks=method == "wilcoxon")
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        found = list(pool.map(work, runs))
+    found = list(map_threads(work, runs, device))
     every = Sums(*(np.concatenate([parts[0][:1], *(part[1:] for part in parts)]) for parts in zip(*found, strict=True)))
     n = np.diff(split.offsets).astype(np.float64)[:, None]
     of_groups = Moments.of(n, every.values, every.squares)

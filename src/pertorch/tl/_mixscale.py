@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pertorch.data import obs_column
 from pertorch.exec import resolve_devices
 from pertorch.solvers.projection import Frame, Projection, project, project_clipped
-from pertorch.tl._blocks import Markers, read_controls, read_targets
+from pertorch.tl._blocks import Markers, cut_batches, read_controls, read_targets
 from pertorch.tl._classify import NO_DIRECTION, status_frame, status_row, testable, untested_rows
 from pertorch.tl._markers import TestMethod, warn_of_single_cells
 from pertorch.tl._mixscale_markers import Search, top_markers
@@ -121,7 +121,8 @@ def mixscale(
         tested = testable(split, found, min_de_genes)
         scores.status += untested_rows(split, found, tested)
         controls, union = read_controls(signature, split, tested, device)
-        for batch, targets in read_targets(signature, split, tested, union, device):
+        for batch in cut_batches(split, tested, device):
+            targets = read_targets(signature, split, batch, tested, union, device)
             frame = Frame.over_all(targets, controls, scale=scale)
             if clip is None:
                 line = project(targets, controls, frame, targets.inside)
@@ -165,12 +166,13 @@ class _Scores:
         adata.obs[column] = self.values
         adata.uns["mixscale_status"] = status_frame(self.status, screen)
         if with_controls:
-            table = np.full((adata.n_obs, len(self.of_controls)), np.nan)
-            for column_at, parts in enumerate(self.of_controls.values()):
-                for rows, values in parts:
+            scored = sorted(self.of_controls)
+            table = np.full((adata.n_obs, len(scored)), np.nan)
+            for column_at, h in enumerate(scored):
+                for rows, values in self.of_controls[h]:
                     table[rows, column_at] = values
             rows = np.flatnonzero(screen.groups.codes == screen.control)
-            names = [str(screen.groups.names[h]) for h in self.of_controls]
+            names = [str(screen.groups.names[h]) for h in scored]
             adata.uns[f"{column}_controls"] = pd.DataFrame(table[rows], index=adata.obs_names[rows], columns=names)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix, open_matrix
+from pertorch.exec import map_threads
 from pertorch.tl._screen import Screen, split_key
 
 if TYPE_CHECKING:
@@ -202,17 +203,18 @@ def materialize(
     item = probe.element_size()
     density = float(torch.count_nonzero(probe)) / max(1, probe.numel())
     sparse = output == "sparse" or (output == "auto" and density * (item + 4) < item)
-    slab_bytes = 2**25 if device.type == "cpu" else 2**29
+    slab_bytes = 2**23 if device.type == "cpu" else 2**29
     step = batch_size or max(1, slab_bytes // max(1, n_genes * item))
     out = None if sparse else np.empty((n, n_genes), dtype=probe.numpy(force=True).dtype)
-    parts = []
-    for start in range(0, n, step):
-        rows = np.arange(start, min(start + step, n))
-        block = signature.block(rows, device)
+
+    def work(start: int) -> sp.csr_array | None:
+        block = signature.block(np.arange(start, min(start + step, n)), device)
         if out is None:
-            parts.append(sp.csr_array(block.numpy(force=True)))
-        else:
-            torch.from_numpy(out[start : start + step]).copy_(block)
+            return sp.csr_array(block.numpy(force=True))
+        torch.from_numpy(out[start : start + step]).copy_(block)
+        return None
+
+    parts = list(map_threads(work, range(0, n, step), device))
     return out if out is not None else sp.vstack(parts, format="csr")
 
 
