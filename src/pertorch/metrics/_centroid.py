@@ -61,7 +61,7 @@ class CentroidMetric(Metric):
     ) -> Tensor:
         centroids = self._centroids(cells, devices[0], weights)
         cost = torch.full((len(centroids),), 8 * centroids[0].numel())
-        some = map(centroids.__getitem__, batches(cost, CHUNK_BYTES[centroids.device.type]))
+        some = [centroids[batch] for batch in batches(cost, CHUNK_BYTES[centroids.device.type])]
         points = torch.cat(list(map_threads(self.prepare, some, centroids.device)))
         values = over_pairs(
             pairs, points.device, 8 * points[0].numel(), lambda x, y: self.between(points[x], points[y])
