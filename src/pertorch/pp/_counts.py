@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLAB_NONZEROS = 2**20  # temporaries of a slab stay near the cache, whatever the screen's size
+SLAB_NONZEROS = 2**18  # temporaries of a slab stay near the cache, whatever the size of the screen
 MOST = 2**40  # count × number of guides fits an int64 below this; no cell holds as many molecules
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pertorch.ops.histogram import Histograms
-from pertorch.solvers._newton import minimize
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_odds, parameters
 from pertorch.solvers._signal_threshold import Background, thresholds
 from pertorch.solvers._splits import starts
+from pertorch.solvers.modes import modes
 
 _BLOCK = {"cpu": 2**20, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
 _STARTS = 9
@@ -98,8 +98,7 @@ def _fit_block(values: Tensor, times: Tensor, n_cells: int, posterior: float, ma
     """The columns of the result for guides of padded histograms, shape ``(g, 8)``."""
     model = PoissonGauss(values, times)
     guide, start = starts(model)
-    low, high = model.bounds(guide)
-    found = minimize(lambda at: model.at(guide[at]), start, low, high, max_iter=max_iter, tol=tol, kin=guide)
+    found = modes(model, guide, start, max_iter=max_iter, tol=tol)
     mode = torch.nonzero(found.loss.isfinite())[:, 0]
     guide, loss, estimate = guide[mode], found.loss[mode], parameters(found.x[mode])
     ones = torch.where(values == 1, times, 0).sum(1).double()

@@ -15,7 +15,7 @@ def posterior_moments(odds: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor, T
     Parameters
     ----------
     odds
-        Log odds of the second component to the first, shape ``(p, k)``.
+        Log odds of the second component to the first, shape ``(p, k)``; overwritten.
     weighted
         Cells with each value times powers of y: ``m yʲ``, shape ``(p, k, j)``.
 
@@ -23,8 +23,11 @@ def posterior_moments(odds: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor, T
     -------
     ``Σ m r yʲ`` ``(p, 3)``, ``Σ m r (1 − r) yʲ`` ``(p, j)``, and ``Σ m log(1 + odds)`` ``(p,)``.
     """
-    rest = torch.exp(-odds.abs())
-    second = torch.where(odds > 0, 1.0, rest) / (1 + rest)
-    evidence = torch.log1p(rest) + odds.clamp(min=0)
-    moments = torch.stack([second, second * (1 - second), evidence], 1) @ weighted
-    return moments[:, 0, :3], moments[:, 1], moments[:, 2, 0]
+    p, k = odds.shape
+    moments = odds.new_empty(p, 3, k)
+    r, q, evidence = moments.unbind(1)
+    torch.sigmoid(odds, out=r)
+    torch.addcmul(r, r, r, value=-1, out=q)
+    torch.add(odds.clamp(min=0), odds.abs_().neg_().exp_().log1p_(), out=evidence)
+    sums = moments @ weighted
+    return sums[:, 0, :3], sums[:, 1], sums[:, 2, 0]

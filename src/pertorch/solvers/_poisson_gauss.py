@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple, final
 
 import torch
@@ -42,10 +43,19 @@ class PoissonGauss:
 
     def __init__(self, values: Tensor, times: Tensor) -> None:
         self.values, self.times = values, times.double()
-        y = torch.log2(values.double())
-        self.basis = torch.stack([y**power for power in range(5)], -1)
-        self.log_factorial = torch.lgamma(y + 1)
+        self.y = torch.log2(values.double())
+        self.log_factorial = torch.lgamma(self.y + 1)
         self.cells = self.times.sum(-1)
+
+    @cached_property
+    def weighted(self) -> Tensor:
+        """Cells with each count times powers 0 to 4 of y, shape ``(g, k, 5)``."""
+        return torch.stack([self.times * self.y**power for power in range(5)], -1)
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Over the cells of each guide, shape ``(g,)``: of 1, of y, and of log Γ(y + 1)."""
+        return self.cells, (self.times * self.y).sum(-1), (self.times * self.log_factorial).sum(-1)
 
     def at(self, guides: Tensor) -> _Rows:
         """The function of these guides, a guide as often as it is named."""
@@ -105,16 +115,14 @@ class _Rows:
     """Loss, gradient and Hessian. All sums over cells are moments of r and r(1 − r), r the posterior of the signal."""
 
     def __init__(self, model: PoissonGauss, guides: Tensor) -> None:
-        self.basis = model.basis[guides]
-        self.weighted = self.basis * model.times[guides][..., None]
-        self.log_factorial = model.log_factorial[guides]
-        self.cells = model.cells[guides]
-        self.total = self.weighted[..., 1].sum(-1)
-        self.constant = (model.times[guides] * self.log_factorial).sum(-1)
+        self.y, self.log_factorial = model.y[guides], model.log_factorial[guides]
+        self.weighted = model.weighted[guides]
+        self.cells, self.total, self.constant = (sums[guides] for sums in model.sums)
 
     def __call__(self, x: Tensor) -> Derivatives:
         """See :func:`pertorch.solvers._newton.minimize`."""
-        odds = self.log_factorial + (self.basis[..., :3] @ _coefficients(parameters(x))[:, :, None])[..., 0]
+        c0, c1, c2 = _coefficients(parameters(x))[:, :, None].unbind(1)
+        odds = torch.addcmul(c1, c2, self.y).mul_(self.y).add_(c0).add_(self.log_factorial)
         moments = posterior_moments(odds, self.weighted)
         return _assemble(x, *moments, self.cells, self.total, self.constant)
 
