@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from pertorch import GuideAssignment
-from pertorch.pp import _counts
+from pertorch.pp import _slabs
 from pertorch.solvers._poisson_gauss import GuideParameters, log_odds
 
 COLUMNS = ["poisson_rate", "gaussian_mean", "gaussian_std", "mix_probs_0", "mix_probs_1", "threshold", "final_loss"]
@@ -116,7 +116,7 @@ def test_explicit_zeros_are_zeros(assigner):
 
 def test_neither_slabs_nor_threads_show(assigner, adata, monkeypatch):
     once = assigner.assign_mixture_model(adata, only_return_results=True)
-    monkeypatch.setattr(_counts, "SLAB_NONZEROS", 100)
+    monkeypatch.setattr(_slabs, "SLAB_NONZEROS", 100)
     threads = torch.get_num_threads()
     try:
         for n in (1, 3):
@@ -124,6 +124,11 @@ def test_neither_slabs_nor_threads_show(assigner, adata, monkeypatch):
             assert list(assigner.assign_mixture_model(adata, only_return_results=True)) == list(once)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_progress_is_shown_where_asked(assigner, adata, capfd):
+    assigner.assign_mixture_model(adata, show_progress=True)
+    assert "6.00/6.00" in capfd.readouterr().err
 
 
 def test_guides_without_a_fit_are_named_once(assigner):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -23,3 +24,23 @@ def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device
         return
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(work, items)
+
+
+def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``work(item)`` for each item, in order, in as many threads as torch has, for work that lets go of Python's lock.
+
+    Items are taken by the caller's thread, and only a few ahead, so that they may be read from a file as they are
+    needed.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        yield from map(work, items)
+        return
+    ahead: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 _SHIFT = 40  # a value and its column in one integer: column · 2⁴⁰ + value
-_TABLE = 2**22  # entries of the table of small values
+_TABLE = {"cpu": 2**22, "cuda": 2**24}  # most entries of the table of small values
+_WIDEST = {"cpu": 256, "cuda": 4096}  # values that are small
 _PENDING = 2**22  # rare values held before they are pooled
 
 
@@ -69,7 +70,8 @@ class Tally:
     def __init__(self, n_columns: int, device: torch.device | str = "cpu") -> None:
         self.n_columns = n_columns
         self.device = torch.device(device)
-        self._width = min(256, max(2, _TABLE // max(n_columns, 1)))
+        kind = self.device.type
+        self._width = min(_WIDEST[kind], max(2, _TABLE[kind] // max(n_columns, 1)))
         self._table = torch.zeros(n_columns * self._width, dtype=torch.int64, device=self.device)
         self._rare: list[tuple[Tensor, Tensor]] = []
 

@@ -97,7 +97,6 @@ def _evaluate(y, log_factorial, times, n_values, cells, total, constant, x0, x1,
     e1 = -2 * x1 * precision
     bq0 = b0 * q0 + precision * q1
     bq1 = b0 * q1 + precision * q2
-    bq2 = b0 * q2 + precision * q3
     eq0 = e0 * q0 + e1 * q1 + precision * q2
     eq1 = e0 * q1 + e1 * q2 + precision * q3
     eq2 = e0 * q2 + e1 * q3 + precision * q4
@@ -221,9 +220,7 @@ def modes_kernel(
         new_loss, e0, e1, e2, e3, k00, k10, k11, k20, k21, k22, k30, k31, k32, k33 = _evaluate(
             y, log_factorial, times, n, cells, total, constant, n0, n1, n2, n3, BLOCK
         )
-        moved = tl.maximum(
-            tl.maximum(tl.abs(n0 - x0), tl.abs(n1 - x1)), tl.maximum(tl.abs(n2 - x2), tl.abs(n3 - x3))
-        )
+        moved = tl.maximum(tl.maximum(tl.abs(n0 - x0), tl.abs(n1 - x1)), tl.maximum(tl.abs(n2 - x2), tl.abs(n3 - x3)))
         promised = tl.abs(g0 * (n0 - x0) + g1 * (n1 - x1) + g2 * (n2 - x2) + g3 * (n3 - x3))
         better = (definite == 1) & (new_loss <= loss + SLACK * tl.abs(loss))
         arrived = (better & (moved < tol) & (damping < DAMPED)) | (promised <= SLACK * (1 + tl.abs(loss)))
