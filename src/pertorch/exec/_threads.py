@@ -27,17 +27,16 @@ def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device
 
 
 def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``work(item)`` for each item, in order, in as many threads as torch has, for work that lets go of Python's lock.
+    """As :func:`map_threads`, with items that are taken by the caller's thread, and only a few ahead.
 
-    Items are taken by the caller's thread, and only a few ahead, so that they may be read from a file as they are
-    needed.
+    So they may be read from a file as they are needed.
     """
     n_threads = torch.get_num_threads()
     if n_threads == 1:
         yield from map(work, items)
         return
     ahead: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for item in items:
             ahead.append(pool.submit(work, item))
             if len(ahead) > n_threads:
