@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._names import nearest
+from pertorch.exec import upload
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,7 +82,7 @@ class Matrix:
             out = values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
         elif isinstance(values, torch.Tensor):
             # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
-            out = values.to(device)[index]
+            out = upload(values, device)[index]
         else:
             out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
         out = out.to(self.dtype)

@@ -4,5 +4,6 @@ from pertorch.exec._devices import MultiGpu, parse_device, resolve_devices
 from pertorch.exec._progress import progress_bar
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_threads
+from pertorch.exec._upload import upload
 
-__all__ = ["MultiGpu", "map_devices", "map_threads", "parse_device", "progress_bar", "resolve_devices"]
+__all__ = ["MultiGpu", "map_devices", "map_threads", "parse_device", "progress_bar", "resolve_devices", "upload"]

@@ -21,6 +21,8 @@ from pertorch.ops.pairwise._split import Halves, split
 # alike in all cells and no mean over them takes it away: whatever the size of a group, the error summed beside a block
 # may be at most this many times its sum.
 BIASED = 6.0
+# Up to here the host cuts pairs into tasks sooner than a GPU, which takes thirty launches and two waits for it.
+HOST_PAIRS, HOST_CELLS = 2**12, 2**18
 
 
 @final
@@ -63,13 +65,14 @@ def block_sums(
     device, n_replicates = points.device, 1 if weights is None else weights.shape[1]
     data = split(points)
     launch = _Plain(data, kernel, offsets, index) if weights is None else _Weighted(data, kernel, weights)
-    offsets, left, right = offsets.to(device), left.to(device), right.to(device)
+    if len(left) > HOST_PAIRS or len(points) > HOST_CELLS:
+        offsets, left, right = offsets.to(device), left.to(device), right.to(device)
     total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
     with torch.cuda.device(device) if points.is_cuda else nullcontext():
         for tasks in cut_tasks(offsets, left, right, *launch.tile, launch.most):
             # within a group the programs add up one triangle, without its diagonal
-            within = (left[tasks.which] == right[tasks.which])[:, None]
-            sums = launch(tasks)
+            within = (left[tasks.which] == right[tasks.which])[:, None].to(device)
+            sums = launch(tasks.to(device))
             both = 2 * sums + launch.at_zero(offsets, left[tasks.which])
             total[tasks.which] = torch.where(within, both, sums)[:, :n_replicates]
             if tick:
@@ -92,7 +95,8 @@ class _Launch:
 
     def add(self, out: Tensor, tasks: Tasks) -> Tensor:
         """Sum the tasks of each pair of groups, in a fixed order: no atomics."""
-        return torch.segment_reduce(out, "sum", lengths=tasks.counts, axis=0) * self.unscale
+        # `unsafe` spares a check of lengths that were made to fit, for which the host would wait
+        return torch.segment_reduce(out, "sum", lengths=tasks.counts, axis=0, unsafe=True) * self.unscale
 
 
 @final
@@ -139,7 +143,9 @@ class _Plain(_Launch):
 
     def at_zero(self, offsets: Tensor, groups: Tensor) -> Tensor:
         """``Σ_i κ(x_i, x_i)`` of each group."""
-        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None]
+        if not self.kappa.at_zero:
+            return self.data.norm.new_zeros((), dtype=torch.float64)
+        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None].to(self.data.hi.device)
 
 
 @final
@@ -192,5 +198,7 @@ class _Weighted(_Launch):
         """``Σ_i w_i² κ(x_i, x_i)`` of each group."""
         if not self.kappa.at_zero:
             return self.weights.new_zeros((), dtype=torch.float64)
-        squares = torch.segment_reduce(self.weights.double().square_(), "sum", lengths=offsets.diff(), axis=0)
-        return self.kappa.at_zero * squares[groups]
+        squares = torch.segment_reduce(
+            self.weights.double().square_(), "sum", lengths=offsets.diff().to(self.weights.device), axis=0
+        )
+        return self.kappa.at_zero * squares[groups.to(squares.device)]
