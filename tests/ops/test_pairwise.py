@@ -284,19 +284,3 @@ def test_ticks_add_up_to_the_cost(block_sums_impl):
     pairs = all_pairs(len(sizes))
     block_sums_impl.block_sums(points, offsets, *pairs, tick=ticks.append)
     assert_close(sum(ticks), block_cost(offsets, *pairs).sum(), rel=1e-3)
-
-
-@pytest.mark.skipif(INTERPRETED, reason="all on one device")
-@pytest.mark.gpu
-@pytest.mark.parametrize("kernel", [EUCLIDEAN, Kernel("rbf", 0.01)], ids=["euclidean", "rbf"])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_tasks_cut_by_the_host_or_the_device(monkeypatch, kernel, weighted):
-    from pertorch.ops.pairwise import _triton
-
-    rng = np.random.default_rng(0)
-    points, offsets = torch.from_numpy(well_scaled(rng)).float().cuda(), offsets_of(SIZES)
-    weights = torch.from_numpy(rng.integers(0, 3, (len(points), 5))).float().cuda() if weighted else None
-    by_host = block_sums(points, offsets, *all_pairs(len(SIZES)), kernel=kernel, weights=weights)
-    monkeypatch.setattr(_triton, "HOST_PAIRS", 0)
-    by_device = block_sums(points, offsets, *all_pairs(len(SIZES)), kernel=kernel, weights=weights)
-    assert torch.equal(by_host, by_device)

@@ -112,10 +112,6 @@ class Tasks(NamedTuple):
     smaller: Tensor
     counts: Tensor
 
-    def to(self, device: torch.device) -> Tasks:
-        """The same on `device`."""
-        return Tasks(self.which, *(tensor.to(device) for tensor in self[1:]))
-
 
 def cut_tasks(offsets: Tensor, left: Tensor, right: Tensor, rows: int, columns: int, most: int) -> Iterator[Tasks]:
     """Cut pairs of groups into strips of `rows` × at most ``columns · COLUMN_TILES`` cells, about `most` at once.

@@ -21,8 +21,6 @@ from pertorch.ops.pairwise._split import Halves, split
 # alike in all cells and no mean over them takes it away: whatever the size of a group, the error summed beside a block
 # may be at most this many times its sum.
 BIASED = 6.0
-# Up to here the host cuts pairs into tasks sooner than a GPU, which takes thirty launches and two waits for it.
-HOST_PAIRS, HOST_CELLS = 2**12, 2**18
 
 
 @final
@@ -65,14 +63,16 @@ def block_sums(
     device, n_replicates = points.device, 1 if weights is None else weights.shape[1]
     data = split(points)
     launch = _Plain(data, kernel, offsets, index) if weights is None else _Weighted(data, kernel, weights)
-    if len(left) > HOST_PAIRS or len(points) > HOST_CELLS:
-        offsets, left, right = offsets.to(device), left.to(device), right.to(device)
+    offsets, left, right = offsets.to(device), left.to(device), right.to(device)
+    # The smaller group gives the rows: few programs with many columns each, not many with few.
+    swap = offsets.diff()[left] > offsets.diff()[right]
+    left, right = torch.where(swap, right, left), torch.where(swap, left, right)
     total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
     with torch.cuda.device(device) if points.is_cuda else nullcontext():
         for tasks in cut_tasks(offsets, left, right, *launch.tile, launch.most):
             # within a group the programs add up one triangle, without its diagonal
-            within = (left[tasks.which] == right[tasks.which])[:, None].to(device)
-            sums = launch(tasks.to(device))
+            within = (left[tasks.which] == right[tasks.which])[:, None]
+            sums = launch(tasks)
             both = 2 * sums + launch.at_zero(offsets, left[tasks.which])
             total[tasks.which] = torch.where(within, both, sums)[:, :n_replicates]
             if tick:
@@ -145,7 +145,7 @@ class _Plain(_Launch):
         """``Σ_i κ(x_i, x_i)`` of each group."""
         if not self.kappa.at_zero:
             return self.data.norm.new_zeros((), dtype=torch.float64)
-        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None].to(self.data.hi.device)
+        return self.kappa.at_zero * offsets.diff()[groups].double()[:, None]
 
 
 @final
@@ -198,7 +198,5 @@ class _Weighted(_Launch):
         """``Σ_i w_i² κ(x_i, x_i)`` of each group."""
         if not self.kappa.at_zero:
             return self.weights.new_zeros((), dtype=torch.float64)
-        squares = torch.segment_reduce(
-            self.weights.double().square_(), "sum", lengths=offsets.diff().to(self.weights.device), axis=0
-        )
-        return self.kappa.at_zero * squares[groups.to(squares.device)]
+        squares = torch.segment_reduce(self.weights.double().square_(), "sum", lengths=offsets.diff(), axis=0)
+        return self.kappa.at_zero * squares[groups]
