@@ -6,6 +6,10 @@ import os
 from dataclasses import dataclass, field
 
 
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
 @dataclass
 class Settings:
     """Process-wide settings, read at the start of each call.
@@ -17,6 +21,10 @@ class Settings:
         Environment variable ``PERTORCH_DEVICE``.
     progress
         Whether calls that take long show a progress bar where they are not told otherwise.
+    memory_gb
+        Gigabytes that dense slabs of cells may take on each device, the copies that a metric makes of them included.
+        ``None``: 1 on a CPU, and on a GPU 8 or a quarter of its memory, whichever is less. Environment variable
+        ``PERTORCH_MEMORY_GB``.
 
     Examples
     --------
@@ -27,6 +35,7 @@ class Settings:
 
     device: str = field(default_factory=lambda: os.environ.get("PERTORCH_DEVICE", "auto"))
     progress: bool = False
+    memory_gb: float | None = field(default_factory=lambda: _number(os.environ.get("PERTORCH_MEMORY_GB")))
 
 
 settings = Settings()

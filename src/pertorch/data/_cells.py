@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 import torch
 
+from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, as_matrix, densify
+from pertorch.exec import memory_budget
 from pertorch.ops.pairwise._schedule import cut_tiles
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Cells:
     matrix: Matrix
     groups: Groups
     _loaded: dict[torch.device, torch.Tensor] = field(default_factory=dict)
+    _stored: dict[torch.device, DeviceCsr | None] = field(default_factory=dict)
 
     @property
     def offsets(self) -> torch.Tensor:
@@ -54,8 +57,10 @@ class Cells:
             If a value is NaN or infinite.
         """
         if device not in self._loaded:
-            index = self.groups.order(device)
-            self._loaded[device] = densify(self.csr, device) if self.matrix.is_sparse else self.matrix.rows(index)
+            sparse = self.matrix.is_sparse
+            self._loaded[device] = (
+                self._dense(0, int(self.offsets[-1]), device) if sparse else self.matrix.rows(self.groups.order(device))
+            )
         return self._loaded[device]
 
     @cached_property
@@ -82,6 +87,7 @@ class Cells:
         """
         first, last, _ = groups.indices(len(self.sizes))
         offsets = self.offsets[first : last + 1]
+        nbytes = min(nbytes, memory_budget(device) // 4)
         n_rows = max(1, nbytes // max(1, self.n_features * self.matrix.dtype.itemsize))
         for start, stop, _, _ in (cut_tiles(offsets - offsets[0], n_rows)).rows():
             yield start + int(offsets[0]), self.rows(start + int(offsets[0]), stop + int(offsets[0]), device)
@@ -91,8 +97,26 @@ class Cells:
         if self._held(device):
             return self.on(device)[start:stop]
         if self.matrix.is_sparse:
-            return densify(self.csr_rows(start, stop), device)
+            return self._dense(start, stop, device)
         return self._read(self.matrix.rows, self._order[start:stop]).to(device)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """Rows of :meth:`on` at some positions, on the device of `index`, without holding the others."""
+        if self._held(index.device):
+            return self.on(index.device)[index]
+        return self._read(self.matrix.rows, self._order[index.cpu()]).to(index.device)
+
+    def _dense(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
+        """Rows of a sparse matrix: on a GPU gathered there, where the whole of what is stored may lie."""
+        if device.type != "cpu" and (stored := self._stored_on(device)) is not None:
+            return stored.rows(self._order[start:stop].to(device))
+        return densify(self.csr_rows(start, stop), device)
+
+    def _stored_on(self, device: torch.device) -> DeviceCsr | None:
+        """The stored entries on `device`; none where they take more than its budget, or where one is not finite."""
+        if device not in self._stored:
+            self._stored[device] = self.matrix.stored_on(device, memory_budget(device))
+        return self._stored[device]
 
     def csr_rows(self, start: int, stop: int) -> sp.csr_array:
         """Rows ``start:stop`` of :attr:`csr`."""
@@ -109,7 +133,7 @@ class Cells:
         if device in self._loaded or self.matrix.is_file:
             return True
         nbytes = int(self.offsets[-1]) * self.n_features * self.matrix.dtype.itemsize
-        return not self.matrix.is_sparse and nbytes <= HELD_BYTES[device.type]
+        return not self.matrix.is_sparse and nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
 
     @cached_property
     def _order(self) -> torch.Tensor:

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._names import nearest
 from pertorch.exec import upload
 
@@ -104,6 +105,14 @@ class Matrix:
             row = np.repeat(np.arange(len(index)), np.diff(out.indptr))
             raise ValueError(self._not_finite(index, np.unique(row[~finite])))
         return out
+
+    def stored_on(self, device: torch.device, most: int) -> DeviceCsr | None:
+        """A sparse matrix's entries on `device`, unless they take more than `most` bytes or one is not finite."""
+        values = self._values
+        if values.nnz * (self.dtype.itemsize + values.indices.itemsize) > most:
+            return None
+        stored = DeviceCsr.of(values, self.dtype, device)
+        return stored if _finite(stored.values) else None
 
     @cached_property
     def _all_finite(self) -> bool:
