@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TypeVar, final
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 
 from pertorch.data._device_csr import DeviceCsr
@@ -14,9 +16,6 @@ from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, as_matrix, densify
 from pertorch.exec import memory_budget
 from pertorch.ops.pairwise._schedule import cut_tiles
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
 
 T = TypeVar("T")
 SLAB_BYTES = 64 * 2**20  # float64 copies of a slab, of which an op may hold two, are four times that
@@ -145,6 +144,17 @@ class Cells:
         except ValueError:
             read(self._order)  # fails too, and counts all rows at fault
             raise
+
+    def twice(self, groups: Sequence[int], device: torch.device) -> Cells:
+        """The cells of some groups together, as a left group and as a right one: what permuted labels are dealt to."""
+        rows = [range(*self.offsets[g : g + 2].tolist()) for g in groups]
+        n = sum(map(len, rows))
+        both = Groups(("left", "right"), np.repeat(np.arange(2), n), self.groups.column)
+        if self.matrix.is_sparse:
+            parts = [self.csr_rows(r.start, r.stop) for r in rows]
+            return Cells(as_matrix(sp.vstack(parts * 2, format="csr"), self.matrix.name), both)
+        dense = [self.rows(r.start, r.stop, device) for r in rows]
+        return Cells(as_matrix(torch.cat(dense * 2), self.matrix.name), both)
 
     def resampled(self, weights: torch.Tensor) -> Cells:
         """Each cell as often as its weight says: what a metric that has no weighted form is evaluated on.

@@ -108,11 +108,18 @@ class _Plain(_Launch):
     def __init__(self, data: Halves, kernel: Kernel, offsets: Tensor, index: Tensor | None) -> None:
         super().__init__(data, kernel)
         self.index = None if index is None else index.int()
+        self.launch: dict[str, Any]
+        if self.width_blocks > 1:
+            # H100, 5,000 features: rows and columns come from memory for every tile, so that a large one pays. 1.1 times
+            # as fast as 128 × 64 with eight warps, 1.3 to 1.5 times as fast as with two stages or four warps.
+            self.tile, self.launch = (128, 128), {"num_warps": 8, "num_stages": 3}
+            return
         # H100: 128 rows against 64 columns, two stages and 128 registers put three programs on a multiprocessor, so
         # that one's roots hide another's products. 64 rows are 1.17 times as slow a row, but waste less of a group.
         sizes = offsets.diff()
         padded = {rows: int((-(-sizes // rows) * rows).sum()) for rows in (64, 128)}
         self.tile = (64 if 1.17 * padded[64] < padded[128] else 128, 64)
+        self.launch = {"num_warps": 4, "num_stages": 2, "maxnreg": 128}
 
     def __call__(self, tasks: Tasks) -> Tensor:
         out = torch.empty(len(tasks.spans), dtype=torch.float64, device=self.data.hi.device)
@@ -135,9 +142,7 @@ class _Plain(_Launch):
             BM=self.tile[0],
             BN=self.tile[1],
             BK=self.block,
-            num_warps=4,
-            num_stages=2,
-            maxnreg=128 if self.width_blocks == 1 else None,
+            **self.launch,
         )
         return self.add(out, tasks)[:, None]
 
