@@ -110,8 +110,8 @@ class _Plain(_Launch):
         self.index = None if index is None else index.int()
         self.launch: dict[str, Any]
         if self.width_blocks > 1:
-            # H100, 5,000 features: rows and columns come from memory for every tile, so that a large one pays. 1.1 times
-            # as fast as 128 × 64 with eight warps, 1.3 to 1.5 times as fast as with two stages or four warps.
+            # H100, 5,000 features: rows and columns come from memory for every tile, so that a large one pays. 1.1
+            # times as fast as 128 × 64 with eight warps, 1.3 to 1.5 times as fast as with two stages or four warps.
             self.tile, self.launch = (128, 128), {"num_warps": 8, "num_stages": 3}
             return
         # H100: 128 rows against 64 columns, two stages and 128 registers put three programs on a multiprocessor, so
