@@ -88,8 +88,12 @@ class Cells:
         offsets = self.offsets[first : last + 1]
         nbytes = min(nbytes, memory_budget(device) // 4)
         n_rows = max(1, nbytes // max(1, self.n_features * self.matrix.dtype.itemsize))
-        for start, stop, _, _ in (cut_tiles(offsets - offsets[0], n_rows)).rows():
-            yield start + int(offsets[0]), self.rows(start + int(offsets[0]), stop + int(offsets[0]), device)
+        begin, end = int(offsets[0]), int(offsets[-1])
+        if end - begin <= n_rows:
+            yield begin, self.rows(begin, end, device)
+            return
+        for start, stop, _, _ in cut_tiles(offsets - begin, n_rows).rows():
+            yield begin + start, self.rows(begin + start, begin + stop, device)
 
     def rows(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
         """Rows ``start:stop`` of :meth:`on`."""

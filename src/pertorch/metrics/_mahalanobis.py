@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
 
 
+ALONE = 4  # chunks that one thread does sooner than several are called
+
+
 @final
 @dataclass(frozen=True)
 class Mahalanobis(Metric):
@@ -57,7 +60,8 @@ class Mahalanobis(Metric):
         def distances(run: slice) -> Tensor:
             return _distances(groups[run].tolist(), others[run], cells, moments, weights)
 
-        runs = batches(cost, CHUNK_BYTES[devices[0].type])
+        most = CHUNK_BYTES[devices[0].type]
+        runs = batches(cost, most if int(cost.sum()) > ALONE * most else int(cost.sum()))
         found = torch.cat(list(map_threads(distances, runs, devices[0])))
         if tick:
             tick(1)
