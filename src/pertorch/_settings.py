@@ -6,8 +6,12 @@ import os
 from dataclasses import dataclass, field
 
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+def _memory() -> float | None:
+    text = os.environ.get("PERTORCH_MEMORY_GB")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ValueError(f"PERTORCH_MEMORY_GB={text!r} is not a number of gigabytes, such as 4.") from None
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Settings:
 
     device: str = field(default_factory=lambda: os.environ.get("PERTORCH_DEVICE", "auto"))
     progress: bool = False
-    memory_gb: float | None = field(default_factory=lambda: _number(os.environ.get("PERTORCH_MEMORY_GB")))
+    memory_gb: float | None = field(default_factory=_memory)
 
 
 settings = Settings()

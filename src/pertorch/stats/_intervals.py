@@ -33,10 +33,10 @@ def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: 
     Examples
     --------
     >>> replicates = torch.arange(101, dtype=torch.float64)[None]
-    >>> [float(end) for end in bootstrap_interval(replicates, 0.9, "percentile")]
-    [5.0, 95.0]
-    >>> [float(end) for end in bootstrap_interval(replicates, 0.9, "basic", torch.tensor([40.0]))]
-    [-15.0, 75.0]
+    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "percentile")]
+    [5, 95]
+    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "basic", torch.tensor([40.0]))]
+    [-15, 75]
     """
     ordered = replicates.sort(1).values
     tail = (1 - level) / 2
