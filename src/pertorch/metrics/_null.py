@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
 from pertorch.metrics._kernel import KernelMetric, PairSums
 from pertorch.ops.pairwise import block_sums, row_sums
 
@@ -104,19 +104,16 @@ class _Deal:
         On a CPU all threads deal the cells of some batches, one small operation after the other, and then take a batch
         each: its operations are too large to wait for each other and too small to share.
         """
-        if self.device.type != "cpu" or torch.get_num_threads() == 1:
-            yield from map(self, batches, map(self._subsets, batches))
-            return
-        some = 4 * torch.get_num_threads()
-        with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for start in range(0, len(batches), some):
-                dealt = batches[start : start + some]
-                yield from pool.map(self, dealt, [self._subsets(batch) for batch in dealt])
+        some = 4 * torch.get_num_threads() if self.device.type == "cpu" else 1
+        for start in range(0, len(batches), some):
+            dealt = [(batch, self._subsets(batch)) for batch in batches[start : start + some]]
+            yield from map_threads(self, dealt, self.device)
 
     def _subsets(self, pieces: list[Piece]) -> list[Tensor]:
         return [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
 
-    def __call__(self, pieces: list[Piece], subsets: list[Tensor]) -> list[Tensor]:
+    def __call__(self, dealt: tuple[list[Piece], list[Tensor]]) -> list[Tensor]:
+        pieces, subsets = dealt
         few = [
             len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * s.shape[1]
             for (p, *_), s in zip(pieces, subsets, strict=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
 from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
@@ -44,7 +44,9 @@ def block_sums(
     reduction = _Reduction(points, weights, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
     codes, position = torch.sort(left * (len(offsets) - 1) + right)
     total = torch.zeros(len(left), 1 if weights is None else weights.shape[1], dtype=torch.float64)
-    for done in _gathered(_in_order(reduction, stripes, points.device.type), tick):
+    # One thread a batch, each with a BLAS of its own: a tile is too small to share, and its bits then do not depend
+    # on how many threads there are.
+    for done in _gathered(map_threads(reduction, stripes, points.device), tick):
         wanted = torch.searchsorted(codes, done.codes).clamp_(max=max(0, len(codes) - 1))
         asked_for = codes[wanted] == done.codes
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
@@ -68,16 +70,6 @@ def _stripes(s: Tensor, t: Tensor) -> list[tuple[int, list[int]]]:
     values, counts = torch.unique_consecutive(s, return_counts=True)
     columns = [part.split(BATCH) for part in t.split(counts.tolist())]
     return [(row, part.tolist()) for row, parts in zip(values.tolist(), columns, strict=True) for part in parts]
-
-
-def _in_order(reduction: _Reduction, stripes: list[tuple[int, list[int]]], device: str) -> Iterator[_Batch]:
-    if device != "cpu" or torch.get_num_threads() == 1:
-        yield from map(reduction, stripes)
-        return
-    # One thread a batch, each with a BLAS of its own: a tile is too small to share, and its bits then do not depend
-    # on how many threads there are.
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(reduction, stripes)
 
 
 def _gathered(batches: Iterator[_Batch], tick: Callable[[int], object] | None) -> Iterator[_Batch]:
