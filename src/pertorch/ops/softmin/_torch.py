@@ -1,0 +1,135 @@
+"""Soft minima in torch: the CPU path, the float64 path of every device, and the truth that the kernel is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pertorch.ops.softmin._problems import Side, Softmin
+
+# Of exponentials kept for a batch. On a CPU a batch of several problems should stay in a core's L2.
+STORED_BYTES = {"cpu": 2**28, "cuda": 2**33}
+BATCH = {"cpu": 2**19, "cuda": 2**28}
+TILE = {"cpu": 2**20, "cuda": 2**26}  # numbers made at once where none are kept
+FAR = 10.0  # from its anchor a potential may go by this before the exponentials are made anew
+LEAST = -64.0  # of a stored exponent: below, an entry adds less than exp(−44) to any sum, and float32 would lose speed
+
+
+@final
+class Points:
+    """See :func:`pertorch.ops.softmin.engine`."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+
+    def __call__(self, left: Side, right: Side, scale: Tensor) -> Softmin:
+        """See :class:`Engine`."""
+        n, m = left.log_weight.shape[1], right.log_weight.shape[1]
+        nbytes = len(scale) * n * m * self.points.element_size()
+        return (Stored if nbytes <= STORED_BYTES[self.points.device.type] else Tiled)(self.points, left, right, scale)
+
+    def largest_batch(self) -> int:
+        """See :class:`Engine`."""
+        return BATCH[self.points.device.type]
+
+
+class _Padded:
+    """Points of a batch, the left ones times the scale."""
+
+    def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
+        (at_left, _), (at_right, _) = left.index(), right.index()
+        self.x = (points[at_left] * scale[:, None, None]).to(points.dtype)
+        self.y = points[at_right]
+        self.log_a, self.log_b = left.log_weight, right.log_weight
+
+    def scores(self, alpha: Tensor, beta: Tensor, out: Tensor | None = None) -> Tensor:
+        """``α_i + β_j + s x_i·y_j`` in one product: shape ``(b, n, m)``."""
+        one_left, one_right = self.x.new_ones(alpha.shape), self.y.new_ones(beta.shape)
+        x = torch.cat([self.x, alpha.to(self.x)[..., None], one_left[..., None]], 2)
+        y = torch.cat([self.y, one_right[..., None], beta.to(self.y)[..., None]], 2)
+        return torch.bmm(x, y.mT) if out is None else torch.bmm(x, y.mT, out=out)
+
+
+@final
+class Stored(_Padded):
+    """Keeps ``K = exp(α⁰ + β⁰ + s x·y)`` about an anchor (α⁰, β⁰), so that a soft minimum is a product with a vector.
+
+    The potentials that come in are differences from the anchor; where one has gone far, there is a new anchor at the
+    last potentials of both sides (Schmitzer 2019: absorption).
+    """
+
+    def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
+        super().__init__(points, left, right, scale)
+        self.alpha, self.beta = torch.zeros_like(left.log_weight), torch.zeros_like(right.log_weight)
+        self.anchor_alpha, self.anchor_beta = self.alpha, self.beta
+        self.K: Tensor | None = None
+
+    def columns(self, alpha: Tensor) -> Tensor:
+        """See :class:`Softmin`."""
+        self.alpha = alpha
+        K = self._start(alpha, self.beta) if self.K is None else self._near(self.K, alpha - self.anchor_alpha)
+        u = (self.log_a + (alpha - self.anchor_alpha)).exp_().to(K)
+        return self.anchor_beta - torch.bmm(u[:, None], K)[:, 0].double().log_()
+
+    def rows(self, beta: Tensor) -> Tensor:
+        """See :class:`Softmin`."""
+        self.beta = beta
+        K = self._start(self.alpha, beta) if self.K is None else self._near(self.K, beta - self.anchor_beta)
+        v = (self.log_b + (beta - self.anchor_beta)).exp_().to(K)
+        return self.anchor_alpha - torch.bmm(K, v[:, :, None])[:, :, 0].double().log_()
+
+    def take(self, kept: Tensor) -> Softmin:
+        """See :class:`Softmin`."""
+        other = object.__new__(Stored)
+        other.__dict__ = {k: v[kept] if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        return other
+
+    def _start(self, alpha: Tensor, beta: Tensor) -> Tensor:
+        """An anchor where the largest entry of every row, and then of every column, is 1, whatever the potentials.
+
+        A row that the anchor lifts has no column's largest entry: no sum over rows loses by what u underflows to.
+        """
+        scores = self.scores(alpha, beta)
+        columns = scores.amax(1, keepdim=True)
+        scores -= columns
+        rows = scores.amax(2, keepdim=True)
+        scores -= rows
+        self.anchor_alpha = alpha - rows[:, :, 0].double()
+        self.anchor_beta = beta - columns[:, 0].double()
+        self.K = scores.clamp_(min=LEAST).exp_()
+        return self.K
+
+    def _near(self, K: Tensor, gone: Tensor) -> Tensor:
+        if not float(gone.abs().amax()) <= FAR:
+            self.anchor_alpha, self.anchor_beta = self.alpha, self.beta
+            self.scores(self.alpha, self.beta, out=K).clamp_(min=LEAST).exp_()
+        return K
+
+
+@final
+class Tiled(_Padded):
+    """Keeps nothing: tiles of the scores are made, folded and forgotten."""
+
+    def columns(self, alpha: Tensor) -> Tensor:
+        """See :class:`Softmin`."""
+        return self._fold(self.y, self.x, self.log_a + alpha)
+
+    def rows(self, beta: Tensor) -> Tensor:
+        """See :class:`Softmin`."""
+        return self._fold(self.x, self.y, self.log_b + beta)
+
+    def take(self, kept: Tensor) -> Softmin:
+        """See :class:`Softmin`."""
+        other = object.__new__(Tiled)
+        other.__dict__ = {k: v[kept] for k, v in self.__dict__.items()}
+        return other
+
+    def _fold(self, x: Tensor, y: Tensor, potential: Tensor) -> Tensor:
+        """Tile by tile of `x`, all of `y`."""
+        added = potential.to(x)[:, None]
+        step = max(1, TILE[x.device.type] // (len(x) * y.shape[1]))
+        fold: Callable[[Tensor], Tensor] = lambda tile: torch.logsumexp(torch.baddbmm(added, tile, y.mT), 2)  # noqa: E731
+        return -torch.cat([fold(tile) for tile in x.split(step, 1)], 1).double()

@@ -1,0 +1,131 @@
+"""Problems in batches of like shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from pertorch.exec import map_threads
+from pertorch.ops.softmin import Engine, Side, engine
+from pertorch.ops.softmin._problems import NOTHING
+from pertorch.solvers.sinkhorn._clouds import Clouds
+from pertorch.solvers.sinkhorn._costs import costs
+from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
+
+POTENTIALS = 2**24  # of one side that a batch holds at most, padded
+
+
+@final
+class Sinkhorn(NamedTuple):
+    """Solutions of entropic transport problems, shape ``(p,)`` each.
+
+    Attributes
+    ----------
+    cost
+        ``⟨P, C⟩ + ε KL(P | a bᵀ)``: OTT's ``reg_ot_cost``. float64.
+    converged
+        Whether the marginals came within the threshold.
+    iterations
+        Until they did, or until the problem was given up; 0 where all costs are equal.
+    marginal_error
+        L1 errors of both marginals, added up, before the last full step.
+    """
+
+    cost: Tensor
+    converged: Tensor
+    iterations: Tensor
+    marginal_error: Tensor
+
+
+def solve(
+    clouds: Clouds,
+    left: Tensor,
+    right: Tensor,
+    epsilon: Tensor,
+    rule: Rule,
+    tick: Callable[[int], object] | None = None,
+) -> Sinkhorn:
+    """Entropic transport with cost ``|x − y|²`` between pairs of clouds.
+
+    Parameters
+    ----------
+    clouds
+        The clouds.
+    left, right
+        Which clouds each problem is between, shape ``(p,)``, int64, on the device of the clouds.
+    epsilon
+        ε of each problem, shape ``(p,)``, float64; at 0 every coupling is taken to cost the mean.
+    rule
+        When to stop.
+    tick
+        Called with the pairs of points of the problems that are done.
+    """
+    left, right = _ordered(clouds, left, right)
+    mean_cost = costs(clouds, left, right).mean
+    out = Sinkhorn(mean_cost.clone(), epsilon >= 0, torch.zeros_like(left), torch.zeros_like(epsilon))
+    make = engine(clouds.points, clouds.offsets)
+
+    def work(problems: Tensor) -> Outcome:
+        sides = _side(clouds, left[problems]), _side(clouds, right[problems])
+        progress = Progress(epsilon[problems], mean_cost[problems], rule)
+        outcome = _batch(make, clouds, *sides, progress)
+        if tick:
+            tick(int((sides[0].size * sides[1].size).sum()))
+        return outcome
+
+    batches = list(_batches(clouds, left, right, torch.nonzero(epsilon > 0)[:, 0], make.largest_batch()))
+    # one problem alone is shared out by torch itself
+    outcomes = map(work, batches) if len(batches) == 1 else map_threads(work, batches, clouds.points.device)
+    for problems, outcome in zip(batches, outcomes, strict=True):
+        out.cost[problems] += epsilon[problems] * outcome.potentials
+        for whole, part in zip(out[1:], outcome[1:], strict=True):
+            whole[problems] = part
+    return out
+
+
+def _batch(make: Engine, clouds: Clouds, left: Side, right: Side, progress: Progress) -> Outcome:
+    """Start where the two clouds would differ by a translation alone: φ' = 0."""
+    alpha = clouds.norm[left.index()[0]] / -progress.epsilon[:, None]
+    return iterate(make(left, right, 2 / progress.epsilon), left, right, alpha, progress)
+
+
+def _ordered(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The smaller cloud first, of two that are equally large the tighter one: so that the order given is none."""
+    n, square = clouds.sizes, clouds.square
+    swap = (n[left] > n[right]) | ((n[left] == n[right]) & (square[left] > square[right]))
+    return torch.where(swap, right, left), torch.where(swap, left, right)
+
+
+def _side(clouds: Clouds, cloud: Tensor) -> Side:
+    start, size = clouds.offsets[cloud], clouds.sizes[cloud]
+    blank = torch.zeros(len(cloud), int(size.max()), dtype=torch.float64, device=start.device)
+    index, inside = Side(cloud, start, size, blank).index()
+    return Side(cloud, start, size, torch.where(inside, clouds.weights[index].log(), NOTHING))
+
+
+def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, most: int) -> Iterator[Tensor]:
+    """Problems of like shape together, largest first, up to `most` pairs of points where that is more than one."""
+    n, m = clouds.sizes[left[problems]].cpu(), clouds.sizes[right[problems]].cpu()
+    like = (4 * m.double().log2()).round() * (1 + 2.0**32) + n  # columns alike, then rows
+    order = torch.argsort(like, descending=True, stable=True)
+    shapes = list(zip(n[order].tolist(), m[order].tolist(), strict=True))
+    start = 0
+    while start < len(shapes):
+        width = height = 0
+        stop = start
+        while stop < len(shapes):
+            width, height, count = max(width, shapes[stop][1]), max(height, shapes[stop][0]), stop + 1 - start
+            if stop > start and (count * width * height > most or count * max(width, height) > POTENTIALS):
+                break
+            stop += 1
+        yield problems[order[start:stop].to(problems.device)]
+        start = stop
+
+
+def pairs_of_points(clouds: Clouds, left: Tensor, right: Tensor) -> int:
+    """What the ticks of :func:`solve` add up to, less the problems whose costs are equal."""
+    return int(math.fsum((clouds.sizes[left] * clouds.sizes[right]).tolist()))
