@@ -128,9 +128,7 @@ class Wasserstein(Metric):
 
         return join(map_devices(devices, lambda: self._pairs_of_cells(cells, pairs), work))
 
-    def _transport(
-        self, clouds: Clouds, left: Tensor, right: Tensor, tick: Callable[[int], object] | None
-    ) -> Sinkhorn:
+    def _transport(self, clouds: Clouds, left: Tensor, right: Tensor, tick: Callable[[int], object] | None) -> Sinkhorn:
         rule = Rule(self.threshold, self.max_iterations, self.relaxation)
         epsilon = costs(clouds, left, right).epsilon(self.epsilon)
         if not self.debiased:

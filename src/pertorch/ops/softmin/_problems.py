@@ -42,7 +42,10 @@ NOTHING = -1e30  # logarithm of no weight: finite, so that no difference of two 
 
 
 class Softmin(Protocol):
-    """Soft minima of a batch of problems, over each side. What is kept between calls is an implementation's own affair."""
+    """Soft minima of a batch of problems, over each side. What is kept between calls is an implementation's own affair.
+
+    Beyond a cloud, a potential that goes in is to be that of the cloud's first point; what comes out may be anything.
+    """
 
     def rows(self, beta: Tensor) -> Tensor:
         """``−log Σ_j b_j exp(β_j + s x_i·y_j)``: from shape ``(b, m)`` to ``(b, n)``, float64."""

@@ -14,8 +14,9 @@ from pertorch.ops.softmin._problems import Side, Softmin
 STORED_BYTES = {"cpu": 2**28, "cuda": 2**33}
 BATCH = {"cpu": 2**19, "cuda": 2**28}
 TILE = {"cpu": 2**20, "cuda": 2**26}  # numbers made at once where none are kept
-FAR = 10.0  # from its anchor a potential may go by this before the exponentials are made anew
-LEAST = -64.0  # of a stored exponent: below, an entry adds less than exp(−44) to any sum, and float32 would lose speed
+# Of a stored exponent: below, an entry counts as exp(LEAST), for float32 loses its speed near its smallest number.
+LEAST = {torch.float32: -64.0, torch.float64: -600.0}
+BELOW = {torch.float32: 20.0, torch.float64: 40.0}  # such an entry may come to exp(−BELOW) of a sum, no more
 
 
 @final
@@ -57,8 +58,8 @@ class _Padded:
 class Stored(_Padded):
     """Keeps ``K = exp(α⁰ + β⁰ + s x·y)`` about an anchor (α⁰, β⁰), so that a soft minimum is a product with a vector.
 
-    The potentials that come in are differences from the anchor; where one has gone far, there is a new anchor at the
-    last potentials of both sides (Schmitzer 2019: absorption).
+    What comes in enters as its difference from the anchor. Where that has grown too large, the anchor moves to the last
+    potentials of both sides (Schmitzer 2019: absorption).
     """
 
     def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
@@ -70,16 +71,12 @@ class Stored(_Padded):
     def columns(self, alpha: Tensor) -> Tensor:
         """See :class:`Softmin`."""
         self.alpha = alpha
-        K = self._start(alpha, self.beta) if self.K is None else self._near(self.K, alpha - self.anchor_alpha)
-        u = (self.log_a + (alpha - self.anchor_alpha)).exp_().to(K)
-        return self.anchor_beta - torch.bmm(u[:, None], K)[:, 0].double().log_()
+        return self._fold(self._over_rows, 1)
 
     def rows(self, beta: Tensor) -> Tensor:
         """See :class:`Softmin`."""
         self.beta = beta
-        K = self._start(self.alpha, beta) if self.K is None else self._near(self.K, beta - self.anchor_beta)
-        v = (self.log_b + (beta - self.anchor_beta)).exp_().to(K)
-        return self.anchor_alpha - torch.bmm(K, v[:, :, None])[:, :, 0].double().log_()
+        return self._fold(self._over_columns, 2)
 
     def take(self, kept: Tensor) -> Softmin:
         """See :class:`Softmin`."""
@@ -87,26 +84,35 @@ class Stored(_Padded):
         other.__dict__ = {k: v[kept] if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
         return other
 
-    def _start(self, alpha: Tensor, beta: Tensor) -> Tensor:
-        """An anchor where the largest entry of every row, and then of every column, is 1, whatever the potentials.
+    def _fold(self, product: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], dim: int) -> Tensor:
+        """The anchor less the logarithm of a product, if the entries that were cut off cannot tell; else from anew."""
+        if self.K is not None:
+            anchor, gone, total = product(self.K)
+            room = LEAST[self.K.dtype] + BELOW[self.K.dtype]
+            if float(gone.amax() - total.amin()) < -room and float(total.amax()) < torch.inf:
+                return anchor - total
+        anchor, _, total = product(self._anchor(dim))
+        return anchor - total
 
-        A row that the anchor lifts has no column's largest entry: no sum over rows loses by what u underflows to.
-        """
-        scores = self.scores(alpha, beta)
-        columns = scores.amax(1, keepdim=True)
-        scores -= columns
-        rows = scores.amax(2, keepdim=True)
-        scores -= rows
-        self.anchor_alpha = alpha - rows[:, :, 0].double()
-        self.anchor_beta = beta - columns[:, 0].double()
-        self.K = scores.clamp_(min=LEAST).exp_()
+    def _over_rows(self, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gone = self.alpha - self.anchor_alpha
+        u = (self.log_a + gone).exp_().to(K)
+        return self.anchor_beta, gone, torch.bmm(u[:, None], K)[:, 0].double().log_()
+
+    def _over_columns(self, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gone = self.beta - self.anchor_beta
+        v = (self.log_b + gone).exp_().to(K)
+        return self.anchor_alpha, gone, torch.bmm(K, v[:, :, None])[:, :, 0].double().log_()
+
+    def _anchor(self, dim: int) -> Tensor:
+        """Entries at the last potentials, the largest along `dim` 1: sums along it are right whatever they were."""
+        scores = self.scores(self.alpha, self.beta, self.K)
+        top = scores.amax(dim, keepdim=True)
+        scores -= top
+        self.anchor_alpha = self.alpha if dim == 1 else self.alpha - top[:, :, 0].double()
+        self.anchor_beta = self.beta if dim == 2 else self.beta - top[:, 0].double()
+        self.K = scores.clamp_(min=LEAST[scores.dtype]).exp_()
         return self.K
-
-    def _near(self, K: Tensor, gone: Tensor) -> Tensor:
-        if not float(gone.abs().amax()) <= FAR:
-            self.anchor_alpha, self.anchor_beta = self.alpha, self.beta
-            self.scores(self.alpha, self.beta, out=K).clamp_(min=LEAST).exp_()
-        return K
 
 
 @final

@@ -1,4 +1,4 @@
-"""Entropic optimal transport between many pairs of weighted clouds of points. The README beside this file derives it."""
+"""Entropic optimal transport between many pairs of weighted clouds. The README beside this file derives it."""
 
 from pertorch.solvers.sinkhorn._clouds import Clouds
 from pertorch.solvers.sinkhorn._costs import Costs, costs

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pertorch.solvers.sinkhorn._clouds import Clouds
 
-CHUNK = {"cpu": 2**16, "cuda": 2**25}  # float64 numbers of one operand of the algebra per pair
+CHUNK = {"cpu": 2**16, "cuda": 2**24}  # float64 numbers of one operand of the algebra per pair
 SHARE = 0.05  # of the standard deviation, as OTT's default
 EQUAL = 1e-10  # std / mean below which all costs are equal: a transport can gain no more than that
 
@@ -36,7 +36,8 @@ def costs(clouds: Clouds, left: Tensor, right: Tensor) -> Costs:
     d = clouds.points.shape[1]
     step = max(1, CHUNK[left.device.type] // (d if clouds.covariance is None else d * d))
     parts = [
-        _chunk(clouds, l, r) for l, r in zip(left.split(step), right.split(step), strict=True)  # noqa: E741
+        _chunk(clouds, l, r)
+        for l, r in zip(left.split(step), right.split(step), strict=True)  # noqa: E741
     ]
     mean, variance = (torch.cat(p) for p in zip(*parts, strict=True))
     return Costs(mean, variance.clamp_(min=0).sqrt_())

@@ -81,7 +81,7 @@ class Progress:
         return (error <= self.rule.threshold) & (gain <= GAIN * value.abs())
 
 
-def iterate(soft: Softmin, left: Side, right: Side, alpha: Tensor, progress: Progress) -> Outcome:
+def iterate(soft: Softmin, left: Side, right: Side, alpha: Tensor, progress: Progress, *, twins: bool) -> Outcome:
     """Iterate a batch until each problem has converged or is given up.
 
     Parameters
@@ -94,46 +94,69 @@ def iterate(soft: Softmin, left: Side, right: Side, alpha: Tensor, progress: Pro
         Where the rows' potentials start, shape ``(b, n)``, float64.
     progress
         Of the batch.
+    twins
+        Whether each problem is between a cloud and itself. Its potentials are one, and half a step towards the soft
+        minimum at least halves the error, whatever ε is (Feydy et al. 2019).
     """
-    where = torch.arange(len(alpha), device=alpha.device)
+    state = _State(soft, alpha, torch.zeros_like(right.log_weight), left.log_weight.exp(), right.log_weight.exp())
+    rule, where = progress.rule, torch.arange(len(alpha), device=alpha.device)
     out = Outcome(torch.zeros_like(progress.epsilon), where < 0, torch.zeros_like(where), progress.error.clone())
-    beta = torch.zeros_like(right.log_weight)
-    a, b = left.log_weight.exp(), right.log_weight.exp()
-    row_error, rule = progress.error, progress.rule
-    iteration, here = 0, torch.ones_like(where, dtype=torch.bool)  # here: has not left
+    here, iteration = where >= 0, 0  # here: has not left
     while True:
         iteration += 1
-        target = soft.columns(alpha)
-        # the first potentials of either side are none to go on from
-        omega = progress.omega[:, None] if iteration > 1 else torch.ones_like(progress.omega)[:, None]
+        target = soft.columns(state.alpha)
+        if twins:
+            state.beta = state.alpha
         looking = iteration % CHECK == 0 or iteration >= rule.max_iterations
-        leaving = torch.zeros_like(here)
-        if looking:
-            step = target - beta
-            error = (b * torch.expm1(-step).abs_()).sum(1) + row_error
-            divergence = (b * step.square_()).sum(1) / 2
-            converged = progress.look(error, divergence, (a * alpha).sum(1) + (b * beta).sum(1))
-            leaving = here & (converged | (iteration >= rule.max_iterations))
-            # with a full step on both sides
-            omega = torch.where(leaving, 1.0, progress.omega)[:, None]
-        beta = target if iteration == 1 else beta + omega * (target - beta)
-        target = soft.rows(beta)
-        alpha = alpha + omega * (target - alpha)
-        if (iteration + 1) % CHECK == 0 or iteration + 1 >= rule.max_iterations:
-            row_error = (a * torch.expm1(alpha - target).abs_()).sum(1)
+        converged = progress.look(*state.errors(target)) if looking else here
+        leaving = here & (converged | (iteration >= rule.max_iterations)) & looking
+        if twins:
+            state.beta, state.alpha = target, (state.alpha + target) / 2
+        else:
+            # a full step from the first potentials, which are none to go on from, and to the last
+            full = leaving if iteration > 1 else torch.ones_like(leaving)
+            state.step(target, torch.where(full, 1.0, progress.omega)[:, None])
         if looking and bool(leaving.any()):
             gone = where[leaving]
-            out.potentials[gone] = ((a * alpha).sum(1) + (b * beta).sum(1))[leaving]
-            out.converged[gone], out.marginal_error[gone] = converged[leaving], error[leaving]
+            out.potentials[gone] = state.potentials()[leaving]
+            out.converged[gone], out.marginal_error[gone] = converged[leaving], progress.error[leaving]
             out.iterations[gone] = iteration
-            here = here & ~leaving
-            n_here = int(here.sum())
-            if n_here == 0:
+            here &= ~leaving
+            kept = torch.nonzero(here)[:, 0]
+            if not len(kept):
                 return out
-            if 2 * n_here <= len(here):
-                kept = torch.nonzero(here)[:, 0]
-                soft = soft.take(kept)
+            if 2 * len(kept) <= len(here):
+                state.take(kept)
                 progress.take(kept)
-                where, alpha, beta, a, b, row_error, here = (
-                    t[kept] for t in (where, alpha, beta, a, b, row_error, here)
-                )
+                soft, where, here = state.soft, where[kept], here[kept]
+
+
+@final
+class _State:
+    """Potentials and weights of a batch."""
+
+    def __init__(self, soft: Softmin, alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor) -> None:
+        self.soft, self.alpha, self.beta, self.a, self.b = soft, alpha, beta, a, b
+        self.row_error = alpha.new_zeros(len(alpha))
+
+    def take(self, kept: Tensor) -> None:
+        """Go on with some of the problems."""
+        self.soft = self.soft.take(kept)
+        self.__dict__ |= {k: v[kept] for k, v in self.__dict__.items() if isinstance(v, Tensor)}
+
+    def potentials(self) -> Tensor:
+        """``⟨a, α⟩ + ⟨b, β⟩``."""
+        return (self.a * self.alpha).sum(1) + (self.b * self.beta).sum(1)
+
+    def errors(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L1 errors of both marginals, added up; divergence of the columns' from theirs; `potentials`."""
+        step = target - self.beta
+        error = (self.b * torch.expm1(-step).abs_()).sum(1) + self.row_error
+        return error, (self.b * step.square()).sum(1) / 2, self.potentials()
+
+    def step(self, target: Tensor, omega: Tensor) -> None:
+        """Both sides, relaxed by ω."""
+        self.beta = self.beta + omega * (target - self.beta)
+        target = self.soft.rows(self.beta)
+        self.alpha = self.alpha + omega * (target - self.alpha)
+        self.row_error = (self.a * torch.expm1(self.alpha - target).abs_()).sum(1)

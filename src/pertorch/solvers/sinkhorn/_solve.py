@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple, final
 
 import torch
@@ -71,13 +71,18 @@ def solve(
 
     def work(problems: Tensor) -> Outcome:
         sides = _side(clouds, left[problems]), _side(clouds, right[problems])
-        progress = Progress(epsilon[problems], mean_cost[problems], rule)
-        outcome = _batch(make, clouds, *sides, progress)
+        twins = bool(left[problems[0]] == right[problems[0]])
+        progress = Progress(epsilon[problems], mean_cost[problems], replace(rule, relaxation=1.0) if twins else rule)
+        outcome = _batch(make, clouds, *sides, progress, twins=twins)
         if tick:
             tick(int((sides[0].size * sides[1].size).sum()))
         return outcome
 
-    batches = list(_batches(clouds, left, right, torch.nonzero(epsilon > 0)[:, 0], make.largest_batch()))
+    batches = [
+        batch
+        for some in ((epsilon > 0) & (left == right), (epsilon > 0) & (left != right))
+        for batch in _batches(clouds, left, right, torch.nonzero(some)[:, 0], make.largest_batch())
+    ]
     # one problem alone is shared out by torch itself
     outcomes = map(work, batches) if len(batches) == 1 else map_threads(work, batches, clouds.points.device)
     for problems, outcome in zip(batches, outcomes, strict=True):
@@ -87,10 +92,10 @@ def solve(
     return out
 
 
-def _batch(make: Engine, clouds: Clouds, left: Side, right: Side, progress: Progress) -> Outcome:
+def _batch(make: Engine, clouds: Clouds, left: Side, right: Side, progress: Progress, *, twins: bool) -> Outcome:
     """Start where the two clouds would differ by a translation alone: φ' = 0."""
     alpha = clouds.norm[left.index()[0]] / -progress.epsilon[:, None]
-    return iterate(make(left, right, 2 / progress.epsilon), left, right, alpha, progress)
+    return iterate(make(left, right, 2 / progress.epsilon), left, right, alpha, progress, twins=twins)
 
 
 def _ordered(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,8 +129,3 @@ def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, most
             stop += 1
         yield problems[order[start:stop].to(problems.device)]
         start = stop
-
-
-def pairs_of_points(clouds: Clouds, left: Tensor, right: Tensor) -> int:
-    """What the ticks of :func:`solve` add up to, less the problems whose costs are equal."""
-    return int(math.fsum((clouds.sizes[left] * clouds.sizes[right]).tolist()))
