@@ -60,8 +60,8 @@ def wasserstein_onesided_gpu(n_cells: int, n_groups: int) -> Work:
 def wasserstein_pair_gpu(n: int, m: int) -> Work:
     """Two large clouds in 50 dimensions, on the device.
 
-    The peer iterates in full float32, at our ε, in fives until its value is within 1e-6 of where ten more would take it,
-    which is how near ours is: the iterations are found before the clock starts.
+    The peer gets our ε, full float32, and the fewest iterations, in fives, after which ten more change its value by
+    less than 1e-6, which is how near ours is. They are found before the clock starts.
     """
     generator = torch.Generator("cuda").manual_seed(0)
     spectrum = 10 / torch.arange(1, 51, device="cuda").sqrt()

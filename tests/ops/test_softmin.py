@@ -13,9 +13,8 @@ from pertorch.ops.softmin._problems import NOTHING
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # Clouds, and the size of their points: each at its own scale, one with a point far out.
-SIZES, SPREAD = (
-    ((5, 140, 1, 70), (1.0, 1e-3, 5.0, 100.0)) if INTERPRETED else ((40, 300, 1, 129, 700), (1, 1e-3, 5, 1e2, 1))
-)
+SIZES = (5, 140, 1, 70) if INTERPRETED else (40, 300, 1, 129, 700)
+SPREAD = (1.0, 1e-3, 5.0, 100.0, 1.0)[: len(SIZES)]
 LEFT, RIGHT = [0, 1, 2, 0, 3], [1, 3, 1, 3, 3]
 WIDTHS = [20] if INTERPRETED else [2, 20, 50, 100]
 
@@ -97,7 +96,7 @@ def test_soft_minima(impl, d):
             soft, left, right, scale = soft.take(kept), left.take(kept), right.take(kept), scale[kept]
             alpha, beta = alpha[kept], beta[kept]
         for potential, this in ((alpha, left), (beta, right)):
-            beyond = ~this.index()[1].cpu().numpy()
+            beyond = ~this.positions()[1].cpu().numpy()
             potential[beyond] = np.broadcast_to(potential[:, :1], potential.shape)[beyond]
         columns = soft.columns(torch.from_numpy(alpha).to(impl.device)).cpu().numpy()
         rows = soft.rows(torch.from_numpy(beta).to(impl.device)).cpu().numpy()

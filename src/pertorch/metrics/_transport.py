@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import map_devices
+from pertorch.exec import map_devices, map_threads
 from pertorch.metrics._base import Metric
 from pertorch.ops.segment import join
 from pertorch.solvers.sinkhorn import Clouds, Rule, Sinkhorn, costs, solve
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
     from pertorch.stats import Weights
 
+T = TypeVar("T")
 DRAWN_BYTES = {"cpu": 2**26, "cuda": 2**32}  # of the cells drawn in the replicates that are evaluated together
 NAMED = 5  # pairs that a warning names
 
@@ -28,8 +29,8 @@ NAMED = 5  # pairs that a warning names
 class Wasserstein(Metric):
     """Entropic optimal transport cost with squared Euclidean cost (Cuturi 2013), as OTT's ``reg_ot_cost``.
 
-    ``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` over couplings P of the two groups' cells. It is positive between a group and itself;
-    the debiased form is not.
+    ``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` over couplings P of the two groups' cells. It is positive between a group and
+    itself; the debiased form is not.
 
     Parameters
     ----------
@@ -129,12 +130,16 @@ class Wasserstein(Metric):
         return join(map_devices(devices, lambda: self._pairs_of_cells(cells, pairs), work))
 
     def _transport(self, clouds: Clouds, left: Tensor, right: Tensor, tick: Callable[[int], object] | None) -> Sinkhorn:
+        def spread(work: Callable[[Tensor], T], batches: Sequence[Tensor]) -> Iterable[T]:
+            # torch itself shares out one batch alone
+            return map(work, batches) if len(batches) == 1 else map_threads(work, batches, left.device)
+
         rule = Rule(self.threshold, self.max_iterations, self.relaxation)
         epsilon = costs(clouds, left, right).epsilon(self.epsilon)
         if not self.debiased:
-            return solve(clouds, left, right, epsilon, rule, tick)
+            return solve(clouds, left, right, epsilon, rule, tick, spread)
         x, y = torch.cat([left, left, right]), torch.cat([right, left, right])
-        done = solve(clouds, x, y, epsilon.repeat(3), rule, tick)
+        done = solve(clouds, x, y, epsilon.repeat(3), rule, tick, spread)
         (xy, xx, yy), converged = done.cost.view(3, -1), done.converged.view(3, -1).all(0)
         iterations, error = (t.view(3, -1).amax(0) for t in (done.iterations, done.marginal_error))
         return Sinkhorn(xy - (xx + yy) / 2, converged, iterations, error)
@@ -148,8 +153,9 @@ class Wasserstein(Metric):
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         where = "" if converged.shape[1] == 1 else f", in up to {int((~converged).sum(1).max())} replicates each"
         warnings.warn(
-            f"{self.name} did not converge in max_iterations={self.max_iterations} (threshold={self.threshold:g}){where}: "
-            f"{', '.join(f'{a!r} and {b!r}' for a, b in both)}{more}. Their values are those of the last iteration.",
+            f"{self.name} did not converge in max_iterations={self.max_iterations} (threshold={self.threshold:g})"
+            f"{where}: {', '.join(f'{a!r} and {b!r}' for a, b in both)}{more}. "
+            "Their values are those of the last iteration.",
             RuntimeWarning,
             stacklevel=2,
         )

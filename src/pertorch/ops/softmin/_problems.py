@@ -31,7 +31,7 @@ class Side(NamedTuple):
         """Some of the problems."""
         return Side(*(t[kept] for t in self))
 
-    def index(self) -> tuple[Tensor, Tensor]:
+    def positions(self) -> tuple[Tensor, Tensor]:
         """Where the points lie, and which of them are in the cloud: each of shape ``(b, width)``."""
         at = torch.arange(self.log_weight.shape[1], device=self.start.device)
         inside = at < self.size[:, None]

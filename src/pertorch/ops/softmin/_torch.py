@@ -41,7 +41,7 @@ class _Padded:
     """Points of a batch, the left ones times the scale."""
 
     def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
-        (at_left, _), (at_right, _) = left.index(), right.index()
+        (at_left, _), (at_right, _) = left.positions(), right.positions()
         self.x = (points[at_left] * scale[:, None, None]).to(points.dtype)
         self.y = points[at_right]
         self.log_a, self.log_b = left.log_weight, right.log_weight

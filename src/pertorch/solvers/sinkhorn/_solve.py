@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import map_threads
 from pertorch.ops.softmin import Engine, Side, engine
 from pertorch.ops.softmin._problems import NOTHING
 from pertorch.solvers.sinkhorn._clouds import Clouds
 from pertorch.solvers.sinkhorn._costs import costs
 from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
 
-POTENTIALS = 2**24  # of one side that a batch holds at most, padded
+Spread = Callable[[Callable[[Tensor], Outcome], Sequence[Tensor]], Iterable[Outcome]]
+POTENTIALS = 2**24  # of both sides that a batch holds at most, padded
+FEW = 2**20  # of which half or more may be padding
 
 
 @final
@@ -48,6 +49,7 @@ def solve(
     epsilon: Tensor,
     rule: Rule,
     tick: Callable[[int], object] | None = None,
+    spread: Spread = map,
 ) -> Sinkhorn:
     """Entropic transport with cost ``|x − y|²`` between pairs of clouds.
 
@@ -63,6 +65,9 @@ def solve(
         When to stop.
     tick
         Called with the pairs of points of the problems that are done.
+    spread
+        ``spread(work, batches)`` does the work on each batch and gives what came of it, in order: where there are
+        several threads, in those.
     """
     left, right = _ordered(clouds, left, right)
     mean_cost = costs(clouds, left, right).mean
@@ -83,9 +88,7 @@ def solve(
         for some in ((epsilon > 0) & (left == right), (epsilon > 0) & (left != right))
         for batch in _batches(clouds, left, right, torch.nonzero(some)[:, 0], make.largest_batch())
     ]
-    # one problem alone is shared out by torch itself
-    outcomes = map(work, batches) if len(batches) == 1 else map_threads(work, batches, clouds.points.device)
-    for problems, outcome in zip(batches, outcomes, strict=True):
+    for problems, outcome in zip(batches, spread(work, batches), strict=True):
         out.cost[problems] += epsilon[problems] * outcome.potentials
         for whole, part in zip(out[1:], outcome[1:], strict=True):
             whole[problems] = part
@@ -94,7 +97,7 @@ def solve(
 
 def _batch(make: Engine, clouds: Clouds, left: Side, right: Side, progress: Progress, *, twins: bool) -> Outcome:
     """Start where the two clouds would differ by a translation alone: φ' = 0."""
-    alpha = clouds.norm[left.index()[0]] / -progress.epsilon[:, None]
+    alpha = clouds.norm[left.positions()[0]] / -progress.epsilon[:, None]
     return iterate(make(left, right, 2 / progress.epsilon), left, right, alpha, progress, twins=twins)
 
 
@@ -108,7 +111,7 @@ def _ordered(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tenso
 def _side(clouds: Clouds, cloud: Tensor) -> Side:
     start, size = clouds.offsets[cloud], clouds.sizes[cloud]
     blank = torch.zeros(len(cloud), int(size.max()), dtype=torch.float64, device=start.device)
-    index, inside = Side(cloud, start, size, blank).index()
+    index, inside = Side(cloud, start, size, blank).positions()
     return Side(cloud, start, size, torch.where(inside, clouds.weights[index].log(), NOTHING))
 
 
@@ -118,14 +121,13 @@ def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, most
     like = (4 * m.double().log2()).round() * (1 + 2.0**32) + n  # columns alike, then rows
     order = torch.argsort(like, descending=True, stable=True)
     shapes = list(zip(n[order].tolist(), m[order].tolist(), strict=True))
-    start = 0
-    while start < len(shapes):
-        width = height = 0
-        stop = start
-        while stop < len(shapes):
-            width, height, count = max(width, shapes[stop][1]), max(height, shapes[stop][0]), stop + 1 - start
-            if stop > start and (count * width * height > most or count * max(width, height) > POTENTIALS):
-                break
-            stop += 1
-        yield problems[order[start:stop].to(problems.device)]
-        start = stop
+    start, height, width, used = 0, 0, 0, 0
+    for stop, (rows, columns) in enumerate(shapes):
+        height, width, used, count = max(height, rows), max(width, columns), used + rows + columns, stop + 1 - start
+        potentials = count * (height + width)
+        wasteful = potentials > POTENTIALS or (potentials > FEW and potentials > 2 * used)
+        if stop > start and (wasteful or count * height * width > most):
+            yield problems[order[start:stop].to(problems.device)]
+            start, height, width, used = stop, rows, columns, rows + columns
+    if shapes:
+        yield problems[order[start:].to(problems.device)]
