@@ -101,6 +101,18 @@ def test_debiased():
     assert_close(distance(x[:1], y[:1]), ((x[0] - y[0]) ** 2).sum(), rel=1e-12)
 
 
+@pytest.mark.parametrize("n_devices", [2, 7])
+def test_devices_share_the_pairs(screen, n_devices):
+    groups = Groups.from_obs(screen, "target")
+    cells = Cells(open_matrix(screen, layer_key="log"), groups)
+    metric, pairs = get_metric("wasserstein", debiased=True), Pairs.all(4, symmetric=True)
+    done = []
+    weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), 3, seed=0)
+    shared = metric.evaluate(cells, pairs, CPU * n_devices, weights, done.append)
+    assert_close(shared, metric.evaluate(cells, pairs, CPU, weights), rel=1e-9)
+    assert 0 < sum(done) <= metric.cost(cells, pairs, 3)
+
+
 def test_warning_names_the_pairs(screen):
     distance = Distance("wasserstein", layer_key="log", max_iterations=2)
     with pytest.warns(RuntimeWarning, match=r"did not converge .*'ctrl' and 'a', 'ctrl' and 'b'.* 1 more") as caught:

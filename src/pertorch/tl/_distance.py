@@ -45,6 +45,9 @@ class Distance:
         ``"edistance"``
             Energy distance (Székely and Rizzo 2013; Peidli et al. 2024). Options ``estimator`` (``"u"``, unbiased,
             the default; ``"v"`` as pertpy) and ``cell_wise_metric`` (``"euclidean"``, ``"sqeuclidean"``).
+        ``"wasserstein"``
+            Entropic optimal transport cost (Cuturi 2013). Options ``debiased``, ``epsilon``, ``threshold``,
+            ``max_iterations``, ``relaxation``.
         ``"euclidean"``, ``"root_mean_squared_error"``
             Euclidean distance of the mean vectors (the second name, too, is not divided by √p: as both peers).
         ``"mse"``, ``"mean_absolute_error"``

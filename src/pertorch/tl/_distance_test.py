@@ -195,7 +195,7 @@ def _nulls(
     blocks = cells.on(device).split(cells.sizes.tolist())
     for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
         both = torch.cat([blocks[a], blocks[b]])
-        twice = Groups(("left", "right"), np.repeat(np.arange(2), len(both)))
+        twice = Groups((cells.groups.names[a], cells.groups.names[b]), np.repeat(np.arange(2), len(both)))
         dealt = Cells(as_matrix(torch.cat([both, both]), cells.matrix.name), twice)
         yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
         tick(relabelled.n_replicates)
