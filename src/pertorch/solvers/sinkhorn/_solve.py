@@ -17,6 +17,7 @@ from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
 
 Spread = Callable[[Callable[[Tensor], Outcome], Sequence[Tensor]], Iterable[Outcome]]
 POTENTIALS = 2**24  # of both sides that a batch holds at most, padded
+SHARES, WORTH_SHARING = 4, 2**18  # batches come in multiples of this number, if there are more pairs of points
 FEW = 2**20  # of which half or more may be padding
 
 
@@ -121,6 +122,9 @@ def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, most
     like = (4 * m.double().log2()).round() * (1 + 2.0**32) + n  # columns alike, then rows
     order = torch.argsort(like, descending=True, stable=True)
     shapes = list(zip(n[order].tolist(), m[order].tolist(), strict=True))
+    # a number of equal batches that threads can share
+    total = sum(rows * columns for rows, columns in shapes)
+    most = total // (SHARES * -(-total // (SHARES * most))) if total > WORTH_SHARING else most
     start, height, width, used = 0, 0, 0, 0
     for stop, (rows, columns) in enumerate(shapes):
         height, width, used, count = max(height, rows), max(width, columns), used + rows + columns, stop + 1 - start
