@@ -63,5 +63,5 @@ class Engine(Protocol):
     def __call__(self, left: Side, right: Side, scale: Tensor) -> Softmin:
         """Start on a batch; `scale` is each problem's s, shape ``(b,)``, float64."""
 
-    def largest_batch(self) -> int:
-        """Numbers ``b · n · m`` that a batch of several problems should have at most."""
+    def largest_batch(self, total: int) -> int:
+        """Numbers ``b · n · m``, of so many in total, that a batch of several problems should have at most."""

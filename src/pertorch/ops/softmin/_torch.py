@@ -14,6 +14,7 @@ STORED_BYTES = {"cpu": 2**28, "cuda": 2**33}  # of exponentials kept for a batch
 # Of the numbers in a batch of several problems. On a CPU 8 MiB, read from L3 at two thirds of L2's speed, hide what it
 # costs to ask for an operation better than 2 MiB do.
 BATCH = {"cpu": 2**21, "cuda": 2**28}
+SHARES, WORTH_SHARING = 4, 2**18  # batches come in multiples of this number, where there is more than this to do
 ALONE = 2**15  # numbers of a matrix whose product with a vector is worth a call of its own
 TILE = {"cpu": 2**20, "cuda": 2**26}  # numbers made at once where none are kept
 # Of a stored exponent: below, an entry counts as exp(LEAST), for float32 loses its speed near its smallest number.
@@ -34,9 +35,10 @@ class Points:
         nbytes = len(scale) * n * m * self.points.element_size()
         return (Stored if nbytes <= STORED_BYTES[self.points.device.type] else Tiled)(self.points, left, right, scale)
 
-    def largest_batch(self) -> int:
-        """See :class:`Engine`."""
-        return BATCH[self.points.device.type]
+    def largest_batch(self, total: int) -> int:
+        """See :class:`Engine`: a number of equal batches that threads can share."""
+        most = BATCH[self.points.device.type]
+        return total // (SHARES * -(-total // (SHARES * most))) if total > WORTH_SHARING else most
 
 
 class _Padded:
@@ -118,7 +120,7 @@ class Stored(_Padded):
 
 
 def _times(K: Tensor, v: Tensor) -> Tensor:
-    """``K v`` of each problem: on a CPU one by one where that is twice as fast as all at once, as for large matrices."""
+    """``K v`` of each problem: on a CPU, where the matrices are large, twice as fast one by one as all at once."""
     if K.is_cuda or len(K) == 1 or K[0].numel() < ALONE:
         return torch.bmm(K, v[:, :, None])[:, :, 0]
     out = v.new_empty(K.shape[:2])

@@ -46,16 +46,18 @@ class Streamed:
     def __call__(self, left: Side, right: Side, scale: Tensor) -> Softmin:
         """See :class:`Engine`."""
         per_product = scale / (self.scale[left.cloud] * self.scale[right.cloud] * LN2)
+        left, right = (side._replace(log_weight=side.log_weight / LN2) for side in (left, right))
         return _Batch(self, left, right, per_product.float())
 
-    def largest_batch(self) -> int:
-        """See :class:`Engine`: as many as there are."""
+    def largest_batch(self, total: int) -> int:
+        """See :class:`Engine`: all of them, padding included."""
+        del total
         return 2**62
 
 
 @final
 class _Batch:
-    """Soft minima of one batch."""
+    """Soft minima of one batch, whose weights are powers of 2."""
 
     def __init__(self, points: Streamed, left: Side, right: Side, scale: Tensor) -> None:
         self.points, self.left, self.right, self.scale = points, left, right, scale
@@ -75,7 +77,7 @@ class _Batch:
     def _fold(self, rows: Side, columns: Side, potential: Tensor) -> Tensor:
         n_problems, most_rows = rows.log_weight.shape
         out = torch.zeros(n_problems, most_rows, device=potential.device)
-        added = ((columns.log_weight + potential) / LN2).float()
+        added = torch.add(columns.log_weight, potential, alpha=1 / LN2).float()
         with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
             _programs.softmin_kernel[(-(-most_rows // TILE[0]), n_problems)](
                 self.points.hi,
@@ -95,4 +97,4 @@ class _Batch:
                 num_warps=4,
                 num_stages=2,
             )
-        return out.double() * -LN2
+        return out.double().mul_(-LN2)

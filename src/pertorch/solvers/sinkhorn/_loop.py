@@ -11,9 +11,10 @@ from torch import Tensor
 from pertorch.ops.softmin import Side, Softmin
 
 CHECK = 4  # iterations between looks at the errors
-GAIN = 3e-8  # of the value: what the dual may still gain when a problem leaves
+GAIN = 1e-7  # of the value: what the dual may still gain when a problem leaves
 LINEAR = 0.5  # error below which errors fall at a rate that tells of the problem
 START = 1.6  # ω before anything is known: errors fall by 0.6 an iteration, or less well where ω = 1 would by over 0.94
+LEAST, BACK = 1.5, 0.15  # of ω found; and how much nearer to 1 it goes where an error grew
 SLOWEST = 0.9999  # ρ is taken to be no more: ω stays below 1.98
 
 
@@ -67,18 +68,24 @@ class Progress:
         `divergence` is the Kullback-Leibler divergence of the marginals, of which the next half iteration adds ε
         times to the dual, and the later ones, together, the sum of a geometric series.
         """
-        rate = (error / self.error).pow(1 / CHECK)
+        rate, excess = (error / self.error).pow(1 / CHECK), self.omega - 1
         linear = (self.error < LINEAR) & (rate < 1)
-        rho = ((rate + self.omega - 1) / self.omega).square() / rate
-        self.rho = torch.where(linear & (rate > self.omega - 1), rho, self.rho).clamp_(max=SLOWEST)
+        # errors that fall faster than by ω − 1 do not yet tell of ρ, but that a smaller ω may do
+        best = torch.where(rate > excess, ((rate + excess) / self.omega).square() / rate, _rho_of(1 + rate))
+        self.rho = torch.where(linear, best.clamp_(max=SLOWEST), self.rho)
         if self.rule.relaxation is None:
-            best = 2 / (1 + (1 - self.rho).sqrt())
-            raised = torch.where(linear, torch.maximum(self.omega, best), self.omega)
-            self.omega = torch.where(rate >= 1, (1 + self.omega) / 2, raised)
+            omega = 2 / (1 + (1 - self.rho).sqrt())
+            omega = torch.where(rate > excess, torch.maximum(self.omega, omega), omega.clamp(min=LEAST))
+            self.omega = torch.where(linear, omega, torch.where(rate < 1, self.omega, self.omega - BACK * excess))
         self.error = error
         value = self.mean_cost + self.epsilon * potentials
         gain = self.epsilon * divergence / (1 - self.rho)
         return (error <= self.rule.threshold) & (gain <= GAIN * value.abs())
+
+
+def _rho_of(omega: Tensor) -> Tensor:
+    """The rate ρ of which ω is the best relaxation."""
+    return 1 - (2 / omega - 1).square()
 
 
 def iterate(soft: Softmin, left: Side, right: Side, alpha: Tensor, progress: Progress, *, twins: bool) -> Outcome:
@@ -114,8 +121,11 @@ def iterate(soft: Softmin, left: Side, right: Side, alpha: Tensor, progress: Pro
             state.beta, state.alpha = target, (state.alpha + target) / 2
         else:
             # a full step from the first potentials, which are none to go on from, and to the last
-            full = leaving if iteration > 1 else torch.ones_like(leaving)
-            state.step(target, torch.where(full, 1.0, progress.omega)[:, None])
+            omega = progress.omega
+            if looking or iteration == 1:
+                omega = torch.where(leaving | (iteration == 1), 1.0, omega)
+            before_look = (iteration + 1) % CHECK == 0 or iteration + 1 >= rule.max_iterations
+            state.step(target, omega[:, None], note=before_look)
         if looking and bool(leaving.any()):
             gone = where[leaving]
             out.potentials[gone] = state.potentials()[leaving]
@@ -154,9 +164,10 @@ class _State:
         error = (self.b * torch.expm1(-step).abs_()).sum(1) + self.row_error
         return error, (self.b * step.square()).sum(1) / 2, self.potentials()
 
-    def step(self, target: Tensor, omega: Tensor) -> None:
-        """Both sides, relaxed by ω."""
-        self.beta = self.beta + omega * (target - self.beta)
+    def step(self, target: Tensor, omega: Tensor, *, note: bool) -> None:
+        """Both sides, relaxed by ω; with `note`, the rows' error after it."""
+        self.beta = torch.lerp(self.beta, target, omega)
         target = self.soft.rows(self.beta)
-        self.alpha = self.alpha + omega * (target - self.alpha)
-        self.row_error = (self.a * torch.expm1(self.alpha - target).abs_()).sum(1)
+        self.alpha = torch.lerp(self.alpha, target, omega)
+        if note:
+            self.row_error = (self.a * torch.expm1(self.alpha - target).abs_()).sum(1)

@@ -17,7 +17,6 @@ from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
 
 Spread = Callable[[Callable[[Tensor], Outcome], Sequence[Tensor]], Iterable[Outcome]]
 POTENTIALS = 2**24  # of both sides that a batch holds at most, padded
-SHARES, WORTH_SHARING = 4, 2**18  # batches come in multiples of this number, if there are more pairs of points
 FEW = 2**20  # of which half or more may be padding
 
 
@@ -87,7 +86,7 @@ def solve(
     batches = [
         batch
         for some in ((epsilon > 0) & (left == right), (epsilon > 0) & (left != right))
-        for batch in _batches(clouds, left, right, torch.nonzero(some)[:, 0], make.largest_batch())
+        for batch in _batches(clouds, left, right, torch.nonzero(some)[:, 0], make)
     ]
     for problems, outcome in zip(batches, spread(work, batches), strict=True):
         out.cost[problems] += epsilon[problems] * outcome.potentials
@@ -116,15 +115,13 @@ def _side(clouds: Clouds, cloud: Tensor) -> Side:
     return Side(cloud, start, size, torch.where(inside, clouds.weights[index].log(), NOTHING))
 
 
-def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, most: int) -> Iterator[Tensor]:
-    """Problems of like shape together, largest first, up to `most` pairs of points where that is more than one."""
+def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, make: Engine) -> Iterator[Tensor]:
+    """Problems of like shape together, largest first."""
     n, m = clouds.sizes[left[problems]].cpu(), clouds.sizes[right[problems]].cpu()
     like = (4 * m.double().log2()).round() * (1 + 2.0**32) + n  # columns alike, then rows
     order = torch.argsort(like, descending=True, stable=True)
     shapes = list(zip(n[order].tolist(), m[order].tolist(), strict=True))
-    # a number of equal batches that threads can share
-    total = sum(rows * columns for rows, columns in shapes)
-    most = total // (SHARES * -(-total // (SHARES * most))) if total > WORTH_SHARING else most
+    most = make.largest_batch(sum(rows * columns for rows, columns in shapes))
     start, height, width, used = 0, 0, 0, 0
     for stop, (rows, columns) in enumerate(shapes):
         height, width, used, count = max(height, rows), max(width, columns), used + rows + columns, stop + 1 - start
