@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pertorch.stats import Weights
 
 T = TypeVar("T")
-DRAWN_BYTES = {"cpu": 2**26, "cuda": 2**32}  # of the cells drawn in the replicates that are evaluated together
+DRAWN_BYTES = 2**28  # of the cells drawn in the replicates that are evaluated together
 NAMED = 5  # pairs that a warning names
 
 
@@ -84,7 +84,7 @@ class Wasserstein(Metric):
     def batch(self, cells: Cells) -> int:
         """Replicates whose cells fit in `DRAWN_BYTES`."""
         nbytes = int(cells.offsets[-1]) * cells.n_features * cells.matrix.dtype.itemsize
-        return max(1, DRAWN_BYTES["cuda" if torch.cuda.is_available() else "cpu"] // nbytes)
+        return max(1, DRAWN_BYTES // nbytes)
 
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
         """Pairs of cells, in each replicate."""

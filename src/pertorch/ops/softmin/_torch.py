@@ -37,7 +37,7 @@ class Points:
 
     def largest_batch(self, total: int) -> int:
         """See :class:`Engine`: a number of equal batches that threads can share."""
-        most = BATCH[self.points.device.type]
+        most = BATCH[self.points.device.type] * 64 // max(64, self.points.shape[1])
         return total // (SHARES * -(-total // (SHARES * most))) if total > WORTH_SHARING else most
 
 

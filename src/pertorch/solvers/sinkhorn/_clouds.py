@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-CHUNK = {"cpu": 2**18, "cuda": 2**24}  # coordinates held in float64 at once
+CHUNK = {"cpu": 2**17, "cuda": 2**24}  # coordinates held in float64 at once
 MOST_FEATURES = 256  # up to here covariances are kept; beyond, what needs them goes over the points
 
 

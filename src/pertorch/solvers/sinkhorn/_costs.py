@@ -43,9 +43,14 @@ def costs(clouds: Clouds, left: Tensor, right: Tensor) -> Costs:
     return Costs(mean, variance.clamp_(min=0).sqrt_())
 
 
-def _chunk(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def mean_costs(clouds: Clouds, left: Tensor, right: Tensor) -> Tensor:
+    """Mean cost of each pair of clouds, float64."""
     gap = clouds.mean[left] - clouds.mean[right]
-    mean = gap.square().sum(1) + clouds.square[left] + clouds.square[right]
+    return gap.square().sum(1) + clouds.square[left] + clouds.square[right]
+
+
+def _chunk(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    mean, gap = mean_costs(clouds, left, right), clouds.mean[left] - clouds.mean[right]
     variance = clouds.square_variance[left] + clouds.square_variance[right]
     variance += 4 * (gap * (clouds.cubic[left] - clouds.cubic[right])).sum(1)
     if clouds.covariance is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pertorch.ops.softmin import Engine, Side, engine
 from pertorch.ops.softmin._problems import NOTHING
 from pertorch.solvers.sinkhorn._clouds import Clouds
-from pertorch.solvers.sinkhorn._costs import costs
+from pertorch.solvers.sinkhorn._costs import mean_costs
 from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
 
 Spread = Callable[[Callable[[Tensor], Outcome], Sequence[Tensor]], Iterable[Outcome]]
@@ -70,7 +70,7 @@ def solve(
         several threads, in those.
     """
     left, right = _ordered(clouds, left, right)
-    mean_cost = costs(clouds, left, right).mean
+    mean_cost = mean_costs(clouds, left, right)
     out = Sinkhorn(mean_cost.clone(), epsilon >= 0, torch.zeros_like(left), torch.zeros_like(epsilon))
     make = engine(clouds.points, clouds.offsets)
 
