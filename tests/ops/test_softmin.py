@@ -88,9 +88,9 @@ def test_soft_minima(impl, d):
     scale = torch.tensor([300.0 / (v or 1) for v in largest], dtype=torch.float64)
     soft = start(impl, torch.cat(parts).to(impl.device), offsets.to(impl.device), left, right, scale.to(impl.device))
     rng = np.random.default_rng(3)
-    for step in range(4):  # potentials that move by a little, by a lot, and then with some problems gone
-        alpha = rng.normal(0, (1, 1, 50, 1)[step], left.log_weight.shape)
-        beta = rng.normal(0, (1, 3, 1, 50)[step], right.log_weight.shape)
+    for step in range(6):  # potentials that move by a little, by a lot, and then with some problems gone
+        alpha = rng.normal(0, (1, 1, 50, 1, 15, 1)[step], left.log_weight.shape)
+        beta = rng.normal(0, (1, 3, 1, 50, 1, 15)[step], right.log_weight.shape)
         if step == 3:
             kept = torch.tensor([1, 3, 4])
             soft, left, right, scale = soft.take(kept), left.take(kept), right.take(kept), scale[kept]

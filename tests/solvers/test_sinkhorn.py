@@ -51,10 +51,11 @@ def solve_all(problems, dtype=torch.float64, device="cpu", **rule):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_as_ott_solved_tightly(dtype, device):
+    """To 1e-5 is what is asked. A threshold of 0.001 alone comes to 1.1e-6: the estimate of what is left does the rest."""
     found = solve_all([problem(i) for i in OTT], dtype, device)
     moments, result = found
     assert bool(result.converged.all())
-    assert_close(result.cost.cpu(), [cost for cost, _ in OTT.values()], rel=1e-5)
+    assert_close(result.cost.cpu(), [cost for cost, _ in OTT.values()], rel=1e-5 if device == "cuda" else 5e-7)
     assert_close(moments.epsilon().cpu(), [epsilon for _, epsilon in OTT.values()], rel=1e-6)
     assert float(result.marginal_error.max()) <= 1e-3
     assert len(OTT) > 0.9 * N_PROBLEMS
@@ -122,6 +123,22 @@ def test_one_cell_costs_the_mean():
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(1, 5)), rng.normal(size=(30, 5))
     assert_close(solve_all([(x, y)])[1].cost, [cdist(x, y, "sqeuclidean").mean()], rel=1e-12)
+
+
+def test_the_error_is_that_of_the_plan(monkeypatch):
+    """Of the potentials that were there when the problem was found to have converged, rows and columns together."""
+    x, y = problem(14)[0][:30], problem(14)[1][:40]
+    seen = {"columns": [], "rows": []}
+    for name, calls in seen.items():
+        of = getattr(_torch.Stored, name)
+        monkeypatch.setattr(_torch.Stored, name, lambda self, v, of=of, calls=calls: calls.append(v) or of(self, v))
+    moments, result = solve_all([(x, y)], relaxation=1.8, threshold=0.05)
+    scores = 2 / float(moments.epsilon()) * (x - x.mean(0)) @ (y - y.mean(0)).T
+    alpha, beta = (v[0].numpy() for v in (seen["columns"][-1], seen["rows"][-2]))
+    plan = np.exp(alpha[:, None] + beta + scores) / (len(x) * len(y))
+    rows, columns = (np.abs(plan.sum(axis) - 1 / plan.shape[1 - axis]).sum() for axis in (1, 0))
+    assert min(rows, columns) > 1e-4
+    assert_close(result.marginal_error, [rows + columns], rel=1e-9)
 
 
 def test_given_up():
