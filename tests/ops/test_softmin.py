@@ -88,26 +88,36 @@ def test_soft_minima(impl, d):
     scale = torch.tensor([300.0 / (v or 1) for v in largest], dtype=torch.float64)
     soft = start(impl, torch.cat(parts).to(impl.device), offsets.to(impl.device), left, right, scale.to(impl.device))
     rng = np.random.default_rng(3)
-    for step in range(6):  # potentials that move by a little, by a lot, and then with some problems gone
-        alpha = rng.normal(0, (1, 1, 50, 1, 15, 1)[step], left.log_weight.shape)
-        beta = rng.normal(0, (1, 3, 1, 50, 1, 15)[step], right.log_weight.shape)
-        if step == 3:
-            kept = torch.tensor([1, 3, 4])
-            soft, left, right, scale = soft.take(kept), left.take(kept), right.take(kept), scale[kept]
-            alpha, beta = alpha[kept], beta[kept]
-        for potential, this in ((alpha, left), (beta, right)):
-            beyond = ~this.positions()[1].cpu().numpy()
-            potential[beyond] = np.broadcast_to(potential[:, :1], potential.shape)[beyond]
-        columns = soft.columns(torch.from_numpy(alpha).to(impl.device)).cpu().numpy()
-        rows = soft.rows(torch.from_numpy(beta).to(impl.device)).cpu().numpy()
-        for p, (a, b) in enumerate(zip(left.cloud.tolist(), right.cloud.tolist(), strict=True)):
-            (n, x), (m, y) = ((SIZES[c], parts[c].double().numpy()) for c in (a, b))
-            log_a, log_b = left.log_weight[p, :n].cpu().numpy(), right.log_weight[p, :m].cpu().numpy()
-            error = 300 * impl.error
-            expected = truth(y, x, log_a, alpha[p, :n], float(scale[p]))
-            np.testing.assert_allclose(columns[p, :m], expected, rtol=0, atol=error)
-            expected = truth(x, y, log_b, beta[p, :m], float(scale[p]))
-            np.testing.assert_allclose(rows[p, :n], expected, rtol=0, atol=error)
+    weights = [[w[:n] for w, n in zip(s.log_weight.cpu().numpy(), s.size.tolist(), strict=True)] for s in (left, right)]
+    problems = [
+        (parts[a].double().numpy(), parts[b].double().numpy(), *w, float(s))
+        for a, b, *w, s in zip(LEFT, RIGHT, *weights, scale, strict=True)
+    ]
+    alpha = [rng.normal(0, 1, len(x)) for x, *_ in problems]
+    for noise in (0.1, 3.0, 25.0, 0.1, 60.0, 0.1):  # potentials near the soft minima, as in an iteration, and far
+        found = soft.columns(padded(alpha, impl.device)).cpu().numpy()
+        expected = [truth(y, x, log_a, v, s) for (x, y, log_a, _, s), v in zip(problems, alpha, strict=True)]
+        compare(found, expected, 300 * impl.error)
+        beta = [v + rng.normal(0, noise, len(v)) for v in expected]
+        found = soft.rows(padded(beta, impl.device)).cpu().numpy()
+        expected = [truth(x, y, log_b, v, s) for (x, y, _, log_b, s), v in zip(problems, beta, strict=True)]
+        compare(found, expected, 300 * impl.error)
+        alpha = [v + rng.normal(0, noise, len(v)) for v in expected]
+        if noise == 3.0:
+            kept = [0, 1, 3, 4]
+            soft = soft.take(torch.tensor(kept, device=impl.device))
+            problems, alpha = ([these[p] for p in kept] for these in (problems, alpha))
+
+
+def padded(potentials, device):
+    """Beyond a cloud, the potential of its first point."""
+    width = max(map(len, potentials))
+    return torch.from_numpy(np.stack([np.append(v, np.full(width - len(v), v[0])) for v in potentials])).to(device)
+
+
+def compare(found, expected, error):
+    for row, truth_of_row in zip(found, expected, strict=True):
+        np.testing.assert_allclose(row[: len(truth_of_row)], truth_of_row, rtol=0, atol=error)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="has nothing to do with Triton")

@@ -51,11 +51,11 @@ def solve_all(problems, dtype=torch.float64, device="cpu", **rule):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_as_ott_solved_tightly(dtype, device):
-    """To 1e-5 is what is asked. A threshold of 0.001 alone comes to 1.1e-6: the estimate of what is left does the rest."""
+    """A threshold of 0.001 alone comes to 1.1e-6; the estimate of what the value can still gain, to 6e-8."""
     found = solve_all([problem(i) for i in OTT], dtype, device)
     moments, result = found
     assert bool(result.converged.all())
-    assert_close(result.cost.cpu(), [cost for cost, _ in OTT.values()], rel=1e-5 if device == "cuda" else 5e-7)
+    assert_close(result.cost.cpu(), [cost for cost, _ in OTT.values()], rel=5e-7 if dtype == torch.float64 else 1e-5)
     assert_close(moments.epsilon().cpu(), [epsilon for _, epsilon in OTT.values()], rel=1e-6)
     assert float(result.marginal_error.max()) <= 1e-3
     assert len(OTT) > 0.9 * N_PROBLEMS
