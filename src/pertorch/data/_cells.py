@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, final
@@ -149,11 +149,11 @@ class Cells:
             read(self._order)  # fails too, and counts all rows at fault
             raise
 
-    def twice(self, groups: Sequence[int], device: torch.device) -> Cells:
-        """The cells of some groups together, as a left group and as a right one: what permuted labels are dealt to."""
-        rows = [range(*self.offsets[g : g + 2].tolist()) for g in groups]
-        n = sum(map(len, rows))
-        both = Groups(("left", "right"), np.repeat(np.arange(2), n), self.groups.column)
+    def twice(self, left: int, right: int, device: torch.device) -> Cells:
+        """The cells of two groups together, once under each one's name: what permuted labels are dealt to."""
+        rows = [range(*self.offsets[g : g + 2].tolist()) for g in (left, right)]
+        names = self.groups.names[left], self.groups.names[right]
+        both = Groups(names, np.repeat(np.arange(2), sum(map(len, rows))), self.groups.column)
         if self.matrix.is_sparse:
             parts = [self.csr_rows(r.start, r.stop) for r in rows]
             return Cells(as_matrix(sp.vstack(parts * 2, format="csr"), self.matrix.name), both)

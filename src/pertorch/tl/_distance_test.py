@@ -197,7 +197,7 @@ def _nulls(
         yield from kernel_nulls(metric, cells, pairs, permutations, device, tick).numpy()
         return
     for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
-        dealt = cells.twice([a, b], device)
+        dealt = cells.twice(a, b, device)
         yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
         tick(relabelled.n_replicates)
 
