@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 import pertorch
 from pertorch.tl import _blocks
+from pertorch.tl._operator import Signature, StoredSignature
 
 from . import reference
 from .screens import SETTINGS, simulate
@@ -84,6 +85,21 @@ def test_implicit_sparse_and_batches_change_nothing(screen, monkeypatch):
         pd.testing.assert_series_equal(adata.obs["mixscape_class"], expected.obs["mixscape_class"])
         np.testing.assert_allclose(adata.obs["mixscape_class_p_ko"], expected.obs["mixscape_class_p_ko"], atol=1e-4)
         pd.testing.assert_frame_equal(adata.uns["mixscape_status"], expected.uns["mixscape_status"])
+
+
+@pytest.mark.parametrize("layer", ["none", "dense", "sparse"])
+def test_made_at_all_markers_at_once(layer, monkeypatch):
+    """The way of a GPU, here on the CPU, in slabs that cut targets."""
+    adata = simulate("weak")
+    options = {"materialize": False} if layer == "none" else {"output": layer}
+    mixscape.perturbation_signature(adata, "target", "NT", **options)
+    expected = mixscape.mixscape(adata, "target", "NT", split_by="replicate", copy=True)
+    monkeypatch.setattr(Signature, "lies_on", lambda *_: True)
+    monkeypatch.setattr(StoredSignature, "lies_on", lambda *_: True)
+    monkeypatch.setitem(_blocks.SLAB_BYTES, "cpu", 2**15)
+    mixscape.mixscape(adata, "target", "NT", split_by="replicate")
+    pd.testing.assert_series_equal(adata.obs["mixscape_class"], expected.obs["mixscape_class"])
+    np.testing.assert_allclose(adata.obs["mixscape_class_p_ko"], expected.obs["mixscape_class_p_ko"], atol=1e-5)
 
 
 def test_status(screen):

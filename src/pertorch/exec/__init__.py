@@ -1,9 +1,19 @@
 """Where work runs: devices, and work split over them."""
 
 from pertorch.exec._devices import MultiGpu, parse_device, resolve_devices
+from pertorch.exec._download import download
 from pertorch.exec._progress import progress_bar
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_threads
 from pertorch.exec._upload import upload
 
-__all__ = ["MultiGpu", "map_devices", "map_threads", "parse_device", "progress_bar", "resolve_devices", "upload"]
+__all__ = [
+    "MultiGpu",
+    "download",
+    "map_devices",
+    "map_threads",
+    "parse_device",
+    "progress_bar",
+    "resolve_devices",
+    "upload",
+]

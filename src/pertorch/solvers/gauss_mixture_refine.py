@@ -39,6 +39,12 @@ class Responders(NamedTuple):
     converged: Tensor
     collapsed: Tensor
 
+    def host(self, *, controls: bool) -> Responders:
+        """In host memory, in a few copies; the projections of controls only where they are wanted."""
+        first = self.first if controls else self.first._replace(of_controls=self.first.of_controls[:, :0])
+        others = {name: part.cpu() for name, part in self._asdict().items() if name != "first"}
+        return Responders(first=Projection(*(part.cpu() for part in first)), **others)
+
 
 def find_responders(
     targets: Targets,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pertorch.exec import map_threads, resolve_devices
 from pertorch.solvers.gauss_mixture_refine import Responders, find_responders
 from pertorch.solvers.projection import Projection
-from pertorch.tl._blocks import Markers, cut_batches, read_controls, read_targets
+from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
 from pertorch.tl._operator import Signature
 from pertorch.tl._screen import Screen, Split, split_key
 
@@ -35,12 +35,10 @@ class Positions:
 
     @classmethod
     def of(cls, split: Split, h: int, b: int, projection: Projection) -> Positions:
-        """Of the split's `h`-th target, the `b`-th of its batch, in the order of the data."""
+        """Of the split's `h`-th target, the `b`-th of its batch, in the order of the data; from host memory."""
         cells = split.cells(h)
         rows = np.concatenate([split.controls, cells])
-        values = np.concatenate(
-            [projection.of_controls[b].cpu().numpy(), projection.of_targets[b, : len(cells)].cpu().numpy()]
-        )
+        values = np.concatenate([projection.of_controls[b].numpy(), projection.of_targets[b, : len(cells)].numpy()])
         order = np.argsort(rows)
         return cls(rows[order], order < len(split.controls), values[order])
 
@@ -97,6 +95,7 @@ def classify(
     n_refinements: int,
     least: int,
     scale: bool,
+    projections: bool,
     options: Mapping[str, Any],
 ) -> None:
     """Call the responding cells of one split into `calls`."""
@@ -104,21 +103,23 @@ def classify(
     tested = testable(split, markers, least)
     calls.status += untested_rows(split, markers, tested)
     controls, union = read_controls(signature, split, tested, device)
+    read = target_reader(signature, split, tested, union, device)
 
     def work(batch: NDArray[np.int64]) -> Responders:
-        targets = read_targets(signature, split, batch, tested, union, device)
-        return find_responders(
-            targets, controls, n_refinements=n_refinements, min_cells=least, scale=scale, options=options
+        found = find_responders(
+            read(batch), controls, n_refinements=n_refinements, min_cells=least, scale=scale, options=options
         )
+        return found.host(controls=projections)
 
     batches = cut_batches(split, tested, device)
     for batch, found in zip(batches, map_threads(work, batches, device), strict=True):
         for b, h in enumerate(batch.tolist()):
             cells = split.cells(h)
-            calls.responds[cells] = found.responds[b, : len(cells)].cpu().numpy()
-            calls.posterior[cells] = found.posterior[b, : len(cells)].cpu().numpy()
-            of_target = calls.projections.setdefault(int(split.targets[h]), {})
-            of_target[split_key(split)] = Positions.of(split, h, b, found.first)
+            calls.responds[cells] = found.responds[b, : len(cells)].numpy()
+            calls.posterior[cells] = found.posterior[b, : len(cells)].numpy()
+            if projections:
+                of_target = calls.projections.setdefault(int(split.targets[h]), {})
+                of_target[split_key(split)] = Positions.of(split, h, b, found.first)
             calls.status.append(_tested_row(split, h, b, len(tested[h]), found, float(calls.responds[cells].mean())))
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pertorch.data import open_matrix
 from pertorch.stats import uniform
+from pertorch.tl._compare import TestMethod, compare
 from pertorch.tl._marker_sets import Genes, Given, given_sets
-from pertorch.tl._markers import TestMethod, compare, log_base
+from pertorch.tl._markers import log_base
 from pertorch.tl._screen import Screen, Split
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def top_markers(
     found: dict[int, dict[int, None]] = {}
     for split in _comparisons(screen, search, labels, owner):
         tested = compare(matrix, split, search.method, base)
-        for h, label in enumerate(split.targets):
+        passing, pvals = tested.passing(search.logfc_threshold, search.pval_cutoff), tested.pvals.cpu().numpy()
+        for h, (label, genes) in enumerate(zip(split.targets, passing, strict=True)):
             if split.sizes[h] > 1:
-                genes = tested.passing(h, search.logfc_threshold, search.pval_cutoff)
-                best = genes[np.argsort(tested.pvals[h, genes], kind="stable")][: search.most]
+                best = genes[np.argsort(pvals[h, genes], kind="stable")][: search.most]
                 found.setdefault(int(owner[label]), {}).update(dict.fromkeys(best.tolist()))
     sets = {target: np.array(list(genes), dtype=np.int64) for target, genes in found.items()}
     return [[sets.get(int(h), np.empty(0, dtype=np.int64)) for h in split.targets] for split in screen.splits]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, final, get_args
 import pandas as pd
 
 from pertorch.tl._classify import Calls, classify
+from pertorch.tl._compare import TestMethod
 from pertorch.tl._lda import lda
 from pertorch.tl._marker_sets import marker_sets
-from pertorch.tl._markers import TestMethod, warn_of_single_cells
+from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale import mixscale
 from pertorch.tl._operator import find_signature
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
@@ -136,7 +137,15 @@ def mixscape(
     calls = Calls.none(adata.n_obs)
     for split, markers in zip(screen.splits, sets, strict=True):
         classify(
-            calls, signature, split, markers, n_refinements=iter_num, least=min_de_genes, scale=scale, options=options
+            calls,
+            signature,
+            split,
+            markers,
+            n_refinements=iter_num,
+            least=min_de_genes,
+            scale=scale,
+            projections=store_projections,
+            options=options,
         )
     warn_of_single_cells(screen)
     target = target_of(adata, copy=copy)

@@ -1,0 +1,81 @@
+"""A sparse matrix that lies on a device, read there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pertorch.exec import upload
+from pertorch.ops.segment import expand
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+LOOKED_AT = 2**26  # values checked at once
+
+
+@final
+class DeviceCsr(NamedTuple):
+    """Compressed rows.
+
+    Attributes
+    ----------
+    values
+        Shape ``(nnz,)``, float32 or float64.
+    columns
+        Shape ``(nnz,)``, int32.
+    indptr
+        Shape ``(n + 1,)``, int64.
+    n_columns
+        Columns of the matrix.
+    """
+
+    values: Tensor
+    columns: Tensor
+    indptr: Tensor
+    n_columns: int
+
+    @classmethod
+    def of(cls, rows: sp.csr_array, dtype: torch.dtype, device: torch.device) -> DeviceCsr:
+        """A copy of one on the host, in `dtype`."""
+        values = rows.data.astype(np.float64 if dtype == torch.float64 else np.float32, copy=False)
+        columns, indptr = rows.indices.astype(np.int32, copy=False), rows.indptr.astype(np.int64)
+        there = [upload(torch.from_numpy(part), device) for part in (values, columns, indptr)]
+        return cls(there[0], there[1], there[2], rows.shape[1])
+
+    @classmethod
+    def of_dense(cls, block: Tensor) -> DeviceCsr:
+        """Every value of a dense block as a stored one."""
+        n, p = block.shape
+        columns = torch.arange(p, dtype=torch.int32, device=block.device).repeat(n)
+        return cls(block.reshape(-1), columns, torch.arange(n + 1, device=block.device) * p, p)
+
+    @property
+    def all_finite(self) -> bool:
+        """Whether no value is NaN or infinite."""
+        return all(bool(torch.isfinite(part).all()) for part in self.values.split(LOOKED_AT))
+
+    def take(self, rows: Tensor) -> DeviceCsr:
+        """Some rows, in this order."""
+        start = self.indptr[rows]
+        lengths = self.indptr[rows + 1] - start
+        at, _ = expand(start, lengths)
+        indptr = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        return DeviceCsr(self.values[at], self.columns[at], indptr, self.n_columns)
+
+    def dense(self, rows: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Some rows, of them all columns or some, as a dense block."""
+        start = self.indptr[rows]
+        at, run = expand(start, self.indptr[rows + 1] - start)
+        place, width = self.columns[at].long(), self.n_columns
+        if columns is not None:
+            # What is not asked for falls into a column more, which is left out in the end.
+            wanted = torch.full((width,), len(columns), dtype=torch.int64, device=rows.device)
+            wanted[columns] = torch.arange(len(columns), device=rows.device)
+            place, width = wanted[place], len(columns) + 1
+        out = torch.zeros(len(rows), width, dtype=self.values.dtype, device=rows.device)
+        out.view(-1)[run.mul_(width).add_(place)] = self.values[at]
+        return out if columns is None else out[:, :-1]
