@@ -72,10 +72,12 @@ class DeviceCsr(NamedTuple):
         at, run = expand(start, self.indptr[rows + 1] - start)
         place, width = self.columns[at].long(), self.n_columns
         if columns is not None:
-            # What is not asked for falls into a column more, which is left out in the end.
-            wanted = torch.full((width,), len(columns), dtype=torch.int64, device=rows.device)
-            wanted[columns] = torch.arange(len(columns), device=rows.device)
-            place, width = wanted[place], len(columns) + 1
+            wanted = torch.full((width,), -1, dtype=torch.int64, device=rows.device)
+            width = len(columns)
+            wanted[columns] = torch.arange(width, device=rows.device)
+            place = wanted[place]
+            kept = torch.nonzero(place >= 0)[:, 0]
+            at, run, place = at[kept], run[kept], place[kept]
         out = torch.zeros(len(rows), width, dtype=self.values.dtype, device=rows.device)
         out.view(-1)[run.mul_(width).add_(place)] = self.values[at]
-        return out if columns is None else out[:, :-1]
+        return out

@@ -58,10 +58,11 @@ class Matrix:
         """Whether it is read from a file, which gives rows fast only in its own order."""
         return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
 
-    def lies_on(self, device: torch.device) -> bool:
-        """Whether it is stored on this device, or has been copied there whole."""
-        stored = isinstance(self._values, torch.Tensor) and self._values.device == device
-        return stored or self.resident(device) is not None
+    @property
+    def is_host_array(self) -> bool:
+        """Whether it is a dense array in host memory, of which single values can be had."""
+        values = self._values
+        return isinstance(values, np.ndarray) or (isinstance(values, torch.Tensor) and values.device.type == "cpu")
 
     @property
     def entries_per_row(self) -> float:
@@ -103,12 +104,31 @@ class Matrix:
             return torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
         if few:
             return values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
-        if values.device == device or 2 * len(index) < len(values):
-            out = upload(values[index.to(values.device)], device)
+        if values.device == device:
+            out = values[index]
         else:
-            # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
-            out = upload(values, device)[index]
+            out = _sent(values, index, device)
         return out if columns is None else out[:, torch.from_numpy(columns).to(device)]
+
+    def pick(self, index: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Single values of a host array: of row ``index[i]`` those at ``columns[i]``, in `dtype`, on the host.
+
+        Parameters
+        ----------
+        index, columns
+            Shapes ``(n,)`` and ``(n, k)``, int64, on the host.
+
+        Raises
+        ------
+        ValueError
+            If one of them is NaN or infinite.
+        """
+        values = self._values if isinstance(self._values, torch.Tensor) else torch.from_numpy(self._values)
+        out = values.contiguous().take(columns + index[:, None] * self.shape[1]).to(self.dtype)
+        if not torch.isfinite(out).all():
+            bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].numpy()
+            raise ValueError(self._not_finite(index.numpy(), bad))
+        return out
 
     def resident(self, device: torch.device) -> DeviceCsr | None:
         """The whole of a sparse matrix on a GPU, copied there once, where that leaves most of its memory free."""
@@ -208,9 +228,10 @@ class Matrix:
         place = np.full(self.shape[0], -1)
         place[index] = np.arange(len(index))
         step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
-        for start in range(0, self.shape[0], step):
-            at = place[start : start + step]
-            out[at[at >= 0]] = values[start : start + step][at >= 0][:, wanted]
+        first, stop = (int(index.min()), int(index.max()) + 1) if len(index) else (0, 0)
+        for start in range(first, stop, step):
+            at = place[start : min(start + step, stop)]
+            out[at[at >= 0]] = values[start : start + len(at)][at >= 0][:, wanted]
         return out
 
     def _not_finite(self, index: NDArray[np.int64], bad: NDArray[np.int64]) -> str:
@@ -218,6 +239,20 @@ class Matrix:
             f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
             "remove those cells or impute the values."
         )
+
+
+def _sent(values: torch.Tensor, index: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Rows of a host's tensor on a device.
+
+    A copy runs at the bus's speed in the order of storage: rows that lie close together are sent with what lies between
+    them, and the device picks.
+    """
+    if not len(index):
+        return values[:0].to(device)
+    first, last = (int(end) for end in torch.aminmax(index))
+    if 2 * len(index) < last + 1 - first:
+        return upload(values[index.to(values.device)], device)
+    return upload(values[first : last + 1], device)[index - first]
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 NOT_PERTURBED = "NP"
+NULLABLE = {"n_iter": "Int64", "converged": "boolean", "perturbed_fraction": "float64", "mean_score": "float64"}
 ONE_CELL, FEW_MARKERS, NO_DIRECTION = "one cell", "too few markers", "no direction"
 
 
@@ -42,11 +43,11 @@ class Positions:
         order = np.argsort(rows)
         return cls(rows[order], order < len(split.controls), values[order])
 
-    def frame(self, screen: Screen, target: int, obs_names: pd.Index, pert_key: str) -> pd.DataFrame:
-        """As both peers store it: cells × (``pvec``, label)."""
-        names = [str(screen.groups.names[screen.control]), str(screen.groups.names[target])]
-        label = pd.Categorical.from_codes((~self.is_control).astype(np.int8), categories=names)
-        return pd.DataFrame({"pvec": self.values, pert_key: label}, index=obs_names[self.rows])
+    def frame(self, names: pd.Index, obs_names: pd.Index, pert_key: str) -> pd.DataFrame:
+        """As both peers store it: cells × (``pvec``, label); `names` are those of the control and the target."""
+        dtype = pd.CategoricalDtype(names)
+        label = pd.Categorical.from_codes((~self.is_control).astype(np.int8), dtype=dtype, validate=False)
+        return pd.DataFrame({"pvec": self.values, pert_key: label}, index=obs_names[self.rows], copy=False)
 
 
 @final
@@ -77,9 +78,11 @@ class Calls:
         adata.obs[f"{column}_global"] = _labels(kind, [control, NOT_PERTURBED, perturbation_type])
         adata.obs[f"{column}_p_{perturbation_type.lower()}"] = self.posterior
         if projections:
+            index = pd.Index(names)  # once: pandas looks at every text in it
             adata.uns["mixscape"] = {
                 names[target]: {
-                    key: positions.frame(screen, target, adata.obs_names, pert_key) for key, positions in parts.items()
+                    key: positions.frame(index[[screen.control, target]], adata.obs_names, pert_key)
+                    for key, positions in parts.items()
                 }
                 for target, parts in self.projections.items()
             }
@@ -152,6 +155,8 @@ def status_frame(rows: Sequence[Mapping[str, Any]], screen: Screen) -> pd.DataFr
     frame = pd.DataFrame(rows, columns=[*(columns or ("target", "split")), "status"])
     order = np.lexsort([frame["target"], pd.factorize(frame["split"])[0]])
     frame = frame.iloc[order].reset_index(drop=True)
+    # Missing where a target was not tested: such columns must still be written to a file.
+    frame = frame.astype({name: dtype for name, dtype in NULLABLE.items() if name in frame})
     frame["target"] = [str(screen.groups.names[h]) for h in frame["target"]]
     return frame
 

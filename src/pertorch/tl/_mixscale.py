@@ -184,9 +184,10 @@ class _Scores:
 
 def _names(screen: Screen, markers: list[list[NDArray[np.int64]]], genes: pd.Index, least: int) -> dict[str, Any]:
     """Target → names of the markers that score it, over all splits."""
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, list[NDArray[np.int64]]] = {}
     for split, of_split in zip(screen.splits, markers, strict=True):
         for h, at in zip(split.targets, of_split, strict=True):
             if len(at) >= least:
-                found.setdefault(str(screen.groups.names[h]), {}).update(dict.fromkeys(genes[at]))
-    return {target: np.array(list(names), dtype=object) for target, names in found.items()}
+                found.setdefault(str(screen.groups.names[h]), []).append(at)
+    named = genes.to_numpy(dtype=object)
+    return {target: named[pd.unique(np.concatenate(parts))] for target, parts in found.items()}

@@ -74,8 +74,13 @@ def top_markers(
 def _tests(screen: Screen, guides: pd.Series | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Label of each cell (−1 takes no part), and the target that each label belongs to."""
     codes = screen.groups.codes
+    if guides is None:
+        others = np.array([h for h in range(len(screen.groups.names)) if h != screen.control], dtype=np.int64)
+        label = np.full(len(screen.groups.names) + 1, -1)  # the last entry serves code −1
+        label[others], label[screen.control] = np.arange(1, len(others) + 1), CONTROL
+        return label[codes], np.concatenate([[screen.control], others])
     of_target = (codes >= 0) & (codes != screen.control)
-    part = np.zeros_like(codes) if guides is None else pd.factorize(guides)[0]
+    part = pd.factorize(guides)[0]
     of_target &= part >= 0
     pairs = pd.MultiIndex.from_arrays([codes[of_target], part[of_target]])
     which, names = pd.factorize(pairs)

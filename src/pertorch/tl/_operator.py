@@ -57,10 +57,6 @@ class Signature(ABC):
         """These cells and genes, read once: see :meth:`reader`."""
         return self.reader(device, columns)(_on(device, rows))
 
-    def lies_on(self, device: torch.device) -> bool:
-        """Whether whole rows are there, or made there, at no more than the device's own cost."""
-        return device.type != "cpu"
-
 
 @final
 @dataclass(frozen=True)
@@ -73,10 +69,6 @@ class StoredSignature(Signature):
         """See :class:`Signature`."""
         del device  # that of the rows
         return lambda rows: self.matrix.rows(rows, columns)
-
-    def lies_on(self, device: torch.device) -> bool:
-        """See :class:`Signature`."""
-        return device.type != "cpu" and self.matrix.lies_on(device)
 
 
 @final

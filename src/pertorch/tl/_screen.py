@@ -50,6 +50,8 @@ class Split:
         targets, sizes = np.unique(rank[rank >= 0], return_counts=True)
         n_controls = int(np.count_nonzero(rank < 0))
         offsets = np.concatenate([[0, n_controls], n_controls + np.cumsum(sizes)]).astype(np.int64)
+        if len(targets) and targets[-1] < 2**15:
+            rank = rank.astype(np.int16)  # numpy sorts 16-bit integers by radix, 20 times sooner
         return cls(name, members, members[labelled][np.argsort(rank, kind="stable")], offsets, targets)
 
     @property
