@@ -37,17 +37,13 @@ class Positions:
     @classmethod
     def of(cls, split: Split, h: int, b: int, projection: Projection) -> Positions:
         """Of the split's `h`-th target, the `b`-th of its batch, in the order of the data; from host memory."""
-        cells = split.cells(h)
-        rows = np.concatenate([split.controls, cells])
-        values = np.concatenate([projection.of_controls[b].numpy(), projection.of_targets[b, : len(cells)].numpy()])
-        order = np.argsort(rows)
-        return cls(rows[order], order < len(split.controls), values[order])
-
-    def frame(self, names: pd.Index, obs_names: pd.Index, pert_key: str) -> pd.DataFrame:
-        """As both peers store it: cells × (``pvec``, label); `names` are those of the control and the target."""
-        dtype = pd.CategoricalDtype(names)
-        label = pd.Categorical.from_codes((~self.is_control).astype(np.int8), dtype=dtype, validate=False)
-        return pd.DataFrame({"pvec": self.values, pert_key: label}, index=obs_names[self.rows], copy=False)
+        cells, controls = split.cells(h), split.controls  # each ascending
+        is_control = np.ones(len(controls) + len(cells), dtype=bool)
+        is_control[np.searchsorted(controls, cells) + np.arange(len(cells))] = False
+        rows, values = np.empty(len(is_control), dtype=np.int64), np.empty(len(is_control))
+        rows[is_control], values[is_control] = controls, projection.of_controls[b].numpy()
+        rows[~is_control], values[~is_control] = cells, projection.of_targets[b, : len(cells)].numpy()
+        return cls(rows, is_control, values)
 
 
 @final
@@ -78,15 +74,28 @@ class Calls:
         adata.obs[f"{column}_global"] = _labels(kind, [control, NOT_PERTURBED, perturbation_type])
         adata.obs[f"{column}_p_{perturbation_type.lower()}"] = self.posterior
         if projections:
-            index = pd.Index(names)  # once: pandas looks at every text in it
-            adata.uns["mixscape"] = {
-                names[target]: {
-                    key: positions.frame(index[[screen.control, target]], adata.obs_names, pert_key)
-                    for key, positions in parts.items()
-                }
-                for target, parts in self.projections.items()
-            }
+            adata.uns["mixscape"] = self._frames(screen, names, adata.obs_names, pert_key)
         adata.uns["mixscape_status"] = status_frame(self.status, screen)
+
+    def _frames(
+        self, screen: Screen, names: NDArray[Any], obs_names: pd.Index, pert_key: str
+    ) -> dict[str, dict[str, pd.DataFrame]]:
+        """Projections as both peers store them: target → split → cells × (``pvec``, label)."""
+        every = [(target, key, at) for target, parts in self.projections.items() for key, at in parts.items()]
+        if not every:
+            return {}
+        # One table cut up: making one takes pandas longer than all of their rows.
+        codes = np.concatenate([np.where(at.is_control, screen.control, target) for target, _, at in every])
+        table = pd.DataFrame(
+            {"pvec": np.concatenate([at.values for *_, at in every]), pert_key: _labels(codes, names, only_used=False)},
+            index=obs_names[np.concatenate([at.rows for *_, at in every])],
+        )
+        frames: dict[str, dict[str, pd.DataFrame]] = {}
+        stop = 0
+        for target, key, at in every:
+            start, stop = stop, stop + len(at.rows)
+            frames.setdefault(names[target], {})[key] = table.iloc[start:stop]
+        return frames
 
 
 def classify(
@@ -187,8 +196,9 @@ def _classes(screen: Screen, kind: NDArray[np.int64], names: NDArray[Any], pertu
     return _labels(codes, [control, *texts])
 
 
-def _labels(codes: NDArray[np.int64], texts: Sequence[str]) -> pd.Categorical:
-    """A categorical of the texts that occur; −1 is missing."""
+def _labels(codes: NDArray[np.int64], texts: Sequence[str], *, only_used: bool = True) -> pd.Categorical:
+    """A categorical of the texts, those that occur or all; −1 is missing."""
     categories, where = np.unique(np.array(texts, dtype=object), return_inverse=True)
     codes = np.where(codes < 0, -1, where[codes])
-    return pd.Categorical.from_codes(codes, categories=categories).remove_unused_categories()
+    labels = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
+    return labels.remove_unused_categories() if only_used else labels
