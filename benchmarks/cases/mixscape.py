@@ -217,10 +217,11 @@ def large_screen(n_cells: int, n_genes: int, n_targets: int, n_controls: int, de
         counts = torch.poisson(base * torch.exp(there[own] * responds) * depth, generator=generator)
         values = (counts * (1e4 / counts.sum(1, keepdim=True).clamp(min=1))).log1p_()
         space[start : start + 20_000] = (values @ projection).cpu().numpy()
-        rows = values.to_sparse_csr()
-        stored = (rows.values(), rows.col_indices().int(), rows.crow_indices())
+        filled = values > 0
+        indptr = torch.nn.functional.pad(filled.sum(1).cumsum(0), (1, 0))
+        stored = (values[filled], torch.nonzero(filled)[:, 1].int(), indptr)
         parts.append(sp.csr_matrix(tuple(part.cpu().numpy() for part in stored), shape=values.shape))
     X = sp.vstack(parts, format="csr")
-    del parts, values, rows, counts, there, stored
+    del parts, values, filled, counts, there, stored
     torch.cuda.empty_cache()
     return screen_of(X, codes, n_targets, space)

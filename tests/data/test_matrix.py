@@ -171,5 +171,5 @@ def test_columns_of_rows():
 @pytest.mark.gpu
 def test_download():
     out, slabs = torch.zeros(1000, 30), torch.randn(1000, 30, device="cuda")
-    download(((start, slabs[start : start + 130]) for start in range(0, 1000, 130)), out)
+    download(((start, slabs[start : start + 130]) for start in range(0, 1000, 130)), out, slabs.device)
     assert torch.equal(out, slabs.cpu())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._names import nearest
-from pertorch.exec import upload
+from pertorch.exec import upload, upload_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -251,7 +251,7 @@ def _sent(values: torch.Tensor, index: torch.Tensor, device: torch.device) -> to
         return values[:0].to(device)
     first, last = (int(end) for end in torch.aminmax(index))
     if 2 * len(index) < last + 1 - first:
-        return upload(values[index.to(values.device)], device)
+        return upload_rows(values, index, device)
     return upload(values[first : last + 1], device)[index - first]
 
 

@@ -6,6 +6,7 @@ from pertorch.exec._progress import progress_bar
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_threads
 from pertorch.exec._upload import upload
+from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "MultiGpu",
@@ -16,4 +17,5 @@ __all__ = [
     "progress_bar",
     "resolve_devices",
     "upload",
+    "upload_rows",
 ]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 PIECE_BYTES = 16 * 2**20
-MOST_THREADS = 12
+MOST_THREADS = 16
 
 
-def download(slabs: Iterable[tuple[int, Tensor]], out: Tensor) -> None:
+def download(slabs: Iterable[tuple[int, Tensor]], out: Tensor, device: torch.device) -> None:
     """Write slabs of rows into host memory while the device makes the next ones.
 
     A GPU fills pageable memory at a fraction of the bus's speed, and one thread copies at a tenth of it, most of that
@@ -25,6 +25,8 @@ def download(slabs: Iterable[tuple[int, Tensor]], out: Tensor) -> None:
         Position of the first row among the rows of `out`, and rows on the device, in its dtype.
     out
         Contiguous, on the host.
+    device
+        The GPU that makes them.
     """
     step = max(1, PIECE_BYTES // max(1, out[:1].nbytes))
     n_threads = min(MOST_THREADS, torch.get_num_threads())
@@ -32,16 +34,18 @@ def download(slabs: Iterable[tuple[int, Tensor]], out: Tensor) -> None:
     for _ in range(n_threads + 2):
         free.put(None)
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        landings = []
+        landings, beside = [], torch.cuda.Stream(device)  # on which copies do not hold up the next slab
         for start, slab in slabs:
+            beside.wait_stream(torch.cuda.current_stream(device))
             for begin in range(0, len(slab), step):
                 piece = slab[begin : begin + step]
                 buffer = free.get()
                 if buffer is None:
                     buffer = torch.empty((step, *out.shape[1:]), dtype=out.dtype, pin_memory=True)
-                buffer[: len(piece)].copy_(piece, non_blocking=True)
-                copied = torch.cuda.Event()
-                copied.record(torch.cuda.current_stream(slab.device))
+                with torch.cuda.stream(beside):
+                    buffer[: len(piece)].copy_(piece, non_blocking=True)
+                    copied = beside.record_event()
+                piece.record_stream(beside)
                 place = out[start + begin : start + begin + len(piece)]
                 landings.append(pool.submit(_land, copied, buffer, place, free))
         for landing in landings:

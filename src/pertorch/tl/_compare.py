@@ -25,6 +25,14 @@ SLAB_BYTES = 2**28  # of rows on a GPU, which holds a few such at a time
 
 
 @final
+class Passing(NamedTuple):
+    """Genes, as positions, that pass a test, and their p."""
+
+    genes: NDArray[np.int64]
+    pvals: NDArray[np.float64]
+
+
+@final
 class Comparison(NamedTuple):
     """Statistics of each target of a split against its controls: each ``(targets, genes)``, float64, on any device."""
 
@@ -33,10 +41,13 @@ class Comparison(NamedTuple):
     pvals: Tensor
     pvals_adj: Tensor
 
-    def passing(self, logfc_threshold: float, pval_cutoff: float) -> list[NDArray[np.int64]]:
-        """Markers of each target, as positions of genes in ascending order."""
+    def passing(self, logfc_threshold: float, pval_cutoff: float) -> list[Passing]:
+        """Markers of each target, genes ascending."""
         passes = (self.logfoldchanges.abs() >= logfc_threshold) & (self.pvals_adj < pval_cutoff)
-        return [np.flatnonzero(row) for row in passes.cpu().numpy()]
+        target, gene = torch.nonzero(passes, as_tuple=True)
+        genes, pvals = gene.cpu().numpy(), self.pvals[target, gene].cpu().numpy()
+        ends = np.searchsorted(target.cpu().numpy(), np.arange(len(passes) + 1))
+        return [Passing(genes[start:stop], pvals[start:stop]) for start, stop in itertools.pairwise(ends.tolist())]
 
     def host(self) -> Comparison:
         """In host memory."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # Targets whose axes are found together: their products with the controls are one.
-GROUPS_AT_ONCE = 10
+GROUPS_AT_ONCE = 4
 SLAB_BYTES = 2**25
 
 

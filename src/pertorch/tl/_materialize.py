@@ -35,7 +35,7 @@ def materialize(signature: Signature, device: torch.device, output: Output, batc
         places = list(zip(cells, target.split(step), strict=True))
         deque(map_threads(lambda both: both[1].copy_(read(both[0])), places, device), maxlen=0)
     else:
-        download(((i * step, read(rows)) for i, rows in enumerate(cells)), target)
+        download(((i * step, read(rows)) for i, rows in enumerate(cells)), target, device)
     return out
 
 

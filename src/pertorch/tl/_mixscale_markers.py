@@ -62,10 +62,10 @@ def top_markers(
     found: dict[int, dict[int, None]] = {}
     for split in _comparisons(screen, search, labels, owner):
         tested = compare(matrix, split, search.method, base)
-        passing, pvals = tested.passing(search.logfc_threshold, search.pval_cutoff), tested.pvals.cpu().numpy()
-        for h, (label, genes) in enumerate(zip(split.targets, passing, strict=True)):
-            if split.sizes[h] > 1:
-                best = genes[np.argsort(pvals[h, genes], kind="stable")][: search.most]
+        passing = tested.passing(search.logfc_threshold, search.pval_cutoff)
+        for label, size, (genes, pvals) in zip(split.targets, split.sizes, passing, strict=True):
+            if size > 1:
+                best = genes[np.argsort(pvals, kind="stable")][: search.most]
                 found.setdefault(int(owner[label]), {}).update(dict.fromkeys(best.tolist()))
     sets = {target: np.array(list(genes), dtype=np.int64) for target, genes in found.items()}
     return [[sets.get(int(h), np.empty(0, dtype=np.int64)) for h in split.targets] for split in screen.splits]
