@@ -196,7 +196,7 @@ def _classes(screen: Screen, kind: NDArray[np.int64], names: NDArray[Any], pertu
     return _labels(codes, [control, *texts])
 
 
-def _labels(codes: NDArray[np.int64], texts: Sequence[str], *, only_used: bool = True) -> pd.Categorical:
+def _labels(codes: NDArray[np.int64], texts: Sequence[str] | NDArray[Any], *, only_used: bool = True) -> pd.Categorical:
     """A categorical of the texts, those that occur or all; −1 is missing."""
     categories, where = np.unique(np.array(texts, dtype=object), return_inverse=True)
     codes = np.where(codes < 0, -1, where[codes])
