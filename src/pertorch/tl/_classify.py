@@ -107,6 +107,7 @@ def classify(
     n_refinements: int,
     least: int,
     scale: bool,
+    with_controls: bool,
     projections: bool,
     options: Mapping[str, Any],
 ) -> None:
@@ -119,7 +120,13 @@ def classify(
 
     def work(batch: NDArray[np.int64]) -> Responders:
         found = find_responders(
-            read(batch), controls, n_refinements=n_refinements, min_cells=least, scale=scale, options=options
+            read(batch),
+            controls,
+            n_refinements=n_refinements,
+            min_cells=least,
+            scale=scale,
+            with_controls=with_controls,
+            options=options,
         )
         return found.host(controls=projections)
 
