@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, as_matrix, densify
 from pertorch.exec import memory_budget
@@ -30,7 +29,6 @@ class Cells:
     matrix: Matrix
     groups: Groups
     _loaded: dict[torch.device, torch.Tensor] = field(default_factory=dict)
-    _stored: dict[torch.device, DeviceCsr | None] = field(default_factory=dict)
 
     @property
     def offsets(self) -> torch.Tensor:
@@ -110,16 +108,10 @@ class Cells:
         return self._read(self.matrix.rows, self._order[index.cpu()]).to(index.device)
 
     def _dense(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
-        """Rows of a sparse matrix: on a GPU gathered there, where the whole of what is stored may lie."""
-        if device.type != "cpu" and (stored := self._stored_on(device)) is not None:
-            return stored.rows(self._order[start:stop].to(device))
+        """Rows of a sparse matrix: on a GPU made dense there, where the whole of what is stored may lie."""
+        if self.matrix.resident(device) is not None:
+            return self._read(self.matrix.rows, self._order[start:stop].to(device))
         return densify(self.csr_rows(start, stop), device)
-
-    def _stored_on(self, device: torch.device) -> DeviceCsr | None:
-        """The stored entries on `device`; none where they take more than its budget, or where one is not finite."""
-        if device not in self._stored:
-            self._stored[device] = self.matrix.stored_on(device, memory_budget(device))
-        return self._stored[device]
 
     def csr_rows(self, start: int, stop: int) -> sp.csr_array:
         """Rows ``start:stop`` of :attr:`csr`."""

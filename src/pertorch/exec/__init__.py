@@ -1,13 +1,16 @@
 """Where work runs: devices, and work split over them."""
 
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
+from pertorch.exec._download import download
 from pertorch.exec._progress import progress_bar
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_threads
 from pertorch.exec._upload import upload
+from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "MultiGpu",
+    "download",
     "map_devices",
     "map_threads",
     "memory_budget",
@@ -15,4 +18,5 @@ __all__ = [
     "progress_bar",
     "resolve_devices",
     "upload",
+    "upload_rows",
 ]
