@@ -22,6 +22,7 @@ PACKAGES = (
     "pertpy",
     "rapids-singlecell-cu13",
     "cupy-cuda13x",
+    "flash-sinkhorn",
 )
 
 

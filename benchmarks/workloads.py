@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import anndata as ad
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 GROUPBY, CONTROL = "perturbation", "control"
+ROWS = 500  # of expression drawn at once
 
 
 def embedded_screen(n_cells: int, n_groups: int, n_features: int = 50, seed: int = 0) -> ad.AnnData:
@@ -16,14 +22,43 @@ def embedded_screen(n_cells: int, n_groups: int, n_features: int = 50, seed: int
     random around their mean.
     """
     rng = np.random.default_rng(seed)
-    codes = np.where(rng.random(n_cells) < 0.1, 0, rng.integers(1, n_groups, n_cells))
-    codes[: 2 * n_groups] = np.arange(2 * n_groups) % n_groups  # no group is without cells
-    rng.shuffle(codes)
+    codes = _codes(rng, n_cells, n_groups)
     spectrum = (10 / np.sqrt(np.arange(1, n_features + 1))).astype(np.float32)
     centres = rng.normal(0, 0.3, (n_groups, n_features)).astype(np.float32)
     X = rng.standard_normal((n_cells, n_features), dtype=np.float32)
     X += centres[codes]
     X *= spectrum
+    return ad.AnnData(obs=_labels(codes, n_groups), obsm={"X_pca": X})
+
+
+def expression_screen(n_cells: int, n_groups: int, n_genes: int, seed: int = 0) -> ad.AnnData:
+    """Sparse expression, about an eighth of it above 0: raw counts in ``layers["counts"]``, their log1p in ``X``.
+
+    Counts are negative binomial (size 0.5). Means are log-normal over genes, and each group moves a twentieth of them.
+    """
+    rng = np.random.default_rng(seed)
+    codes = _codes(rng, n_cells, n_groups)
+    mean = rng.lognormal(-1.8, 0.8, n_genes)
+    means = mean * np.exp(rng.normal(0, 0.5, (n_groups, n_genes)) * (rng.random((n_groups, n_genes)) < 0.05))
+
+    def draw(start: int) -> sp.csr_matrix:
+        own = np.random.default_rng([seed, start])
+        rates = means[codes[start : start + ROWS]]
+        return sp.csr_matrix(own.poisson(rates * own.gamma(0.5, 2, rates.shape)).astype(np.float32))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy's generators release the interpreter's lock
+        counts = sp.vstack(list(pool.map(draw, range(0, n_cells, ROWS))), format="csr")
+    return ad.AnnData(counts.log1p(), obs=_labels(codes, n_groups), layers={"counts": counts})
+
+
+def _codes(rng: np.random.Generator, n_cells: int, n_groups: int) -> NDArray[np.int64]:
+    """A tenth of the cells are controls; the other groups' sizes are random around their mean."""
+    codes = np.where(rng.random(n_cells) < 0.1, 0, rng.integers(1, n_groups, n_cells))
+    codes[: 2 * n_groups] = np.arange(2 * n_groups) % n_groups  # no group is without cells
+    rng.shuffle(codes)
+    return codes
+
+
+def _labels(codes: NDArray[np.int64], n_groups: int) -> pd.DataFrame:
     names = [CONTROL, *(f"gene{i}" for i in range(1, n_groups))]
-    obs = pd.DataFrame({GROUPBY: pd.Categorical.from_codes(codes, names)}, index=np.arange(n_cells).astype(str))
-    return ad.AnnData(obs=obs, obsm={"X_pca": X})
+    return pd.DataFrame({GROUPBY: pd.Categorical.from_codes(codes, names)}, index=np.arange(len(codes)).astype(str))

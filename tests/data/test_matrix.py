@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from pertorch.data import Matrix, open_matrix
+from pertorch.data import DeviceCsr, Matrix, open_matrix
 from pertorch.data._matrix import as_matrix
+from pertorch.exec import download
 from testing.pertorch import assert_close
 
 CPU = torch.device("cpu")
@@ -141,3 +142,34 @@ def test_either_spelling_of_the_default_embedding():
 def test_what_is_no_matrix_of_numbers(values, error, message):
     with pytest.raises(error, match=message):
         as_matrix(values, "X")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_rows_of_a_matrix_that_lies_on_a_device(device):
+    values = counts()
+    index, columns = torch.tensor([5, 0, 22, 5], device=device), torch.tensor([6, 2, 3], device=device)
+    for there in (
+        DeviceCsr.of(sp.csr_array(values), torch.float64, torch.device(device)),
+        DeviceCsr.of_dense(torch.from_numpy(values).to(device)),
+    ):
+        np.testing.assert_array_equal(there.dense(index).cpu(), values[index.cpu()])
+        np.testing.assert_array_equal(there.dense(index, columns).cpu(), values[np.ix_(index.cpu(), columns.cpu())])
+        np.testing.assert_array_equal(there.take(index).dense(torch.arange(4).to(device)).cpu(), values[index.cpu()])
+        assert there.all_finite
+    assert not DeviceCsr.of_dense(torch.tensor([[0.0, np.inf]])).all_finite
+
+
+def test_columns_of_rows():
+    values = counts()
+    for kind in (np.asarray, sp.csr_matrix, sp.csc_array):
+        found = as_matrix(kind(values), "X").columns(np.array([5, 0, 22]), 2, 5)
+        np.testing.assert_array_equal(found.toarray(), values[[5, 0, 22], 2:5])
+        assert found.has_sorted_indices
+        assert np.all(found.data)
+
+
+@pytest.mark.gpu
+def test_download():
+    out, slabs = torch.zeros(1000, 30), torch.randn(1000, 30, device="cuda")
+    download(((start, slabs[start : start + 130]) for start in range(0, 1000, 130)), out, slabs.device)
+    assert torch.equal(out, slabs.cpu())

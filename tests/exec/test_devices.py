@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pertorch
-from pertorch.exec import map_devices, parse_device, progress_bar, resolve_devices
+from pertorch.exec import _upload, map_devices, memory_budget, parse_device, progress_bar, resolve_devices, upload
 
 CPU = torch.device("cpu")
 
@@ -80,3 +80,26 @@ def test_progress_bar(show, setting, shown, monkeypatch, capsys):
     with progress_bar(lambda: 10, "walking", show) as bar:
         bar.update(10)
     assert ("walking: 100%" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("shape", [(0, 3), (7, 0), (1000, 3), (5,)])
+def test_upload(monkeypatch, device, shape):
+    monkeypatch.setattr(_upload, "PIECE_BYTES", 100)
+    values = torch.randn(shape)
+    found = upload(values, torch.device(device))
+    assert found.device.type == device
+    assert torch.equal(found.cpu(), values)
+
+
+def test_memory_budget(monkeypatch):
+    monkeypatch.setattr(pertorch.settings, "memory_gb", None)
+    assert memory_budget(CPU) == 10**9
+    monkeypatch.setattr(pertorch.settings, "memory_gb", 0.5)
+    assert memory_budget(CPU) == 5 * 10**8
+    monkeypatch.setattr(pertorch.settings, "memory_gb", 0)
+    with pytest.raises(ValueError, match=r"settings.memory_gb=0 must be a positive number, or None"):
+        memory_budget(CPU)
+    monkeypatch.setenv("PERTORCH_MEMORY_GB", "much")
+    with pytest.raises(ValueError, match="PERTORCH_MEMORY_GB='much' is not a number of gigabytes"):
+        type(pertorch.settings)()

@@ -74,8 +74,8 @@ def test_cuts_do_not_show(screen, name, storage, monkeypatch):
     monkeypatch.setattr(cells_module.Cells.slabs, "__defaults__", (slice(None), 500))
     monkeypatch.setattr("pertorch.metrics._moments.ENTRIES", {"cpu": 50})
     monkeypatch.setattr(_tallies, "CHUNK_ENTRIES", 200)
-    monkeypatch.setattr(_tallies, "ENTRIES", {"cpu": 50})
-    monkeypatch.setattr("pertorch.metrics._counts.ENTRIES", {"cpu": 50})
+    for bound in ("ENTRIES", "FITTED"):
+        monkeypatch.setattr(f"pertorch.metrics._counts.{bound}", {"cpu": 50})
     monkeypatch.setattr(_density, "TILE", {"cpu": 1})
     for a, b in zip(whole, tables(), strict=True):
         assert_close(a, b, rel=1e-10)

@@ -26,7 +26,7 @@ def scaled(cells, controls, clip=None):
     return both[: len(cells)], both[len(cells) :]
 
 
-def classify(cells, controls, iter_num=10, min_cells=5, scale=True):
+def classify(cells, controls, iter_num=10, min_cells=5, scale=True, with_controls=True):
     """Calls, posterior, first projection of cells and of controls."""
     x, y = scaled(cells, controls) if scale else (cells, controls)
     perturbed, first = np.ones(len(x), dtype=bool), None
@@ -35,9 +35,13 @@ def classify(cells, controls, iter_num=10, min_cells=5, scale=True):
         t, c = x @ v / (v @ v), y @ v / (v @ v)
         first = (t, c) if first is None else first
         fit = expectation_maximisation(
-            np.concatenate([c, t]), c.mean(), c.var(ddof=1), t[perturbed].mean(), t[perturbed].var(ddof=1)
+            np.concatenate([c, t]) if with_controls else t,
+            c.mean(),
+            c.var(ddof=1),
+            t[perturbed].mean(),
+            t[perturbed].var(ddof=1),
         )
-        posterior = fit[-1][len(c) :]
+        posterior = fit[-1][-len(t) :]
         before, perturbed = perturbed, posterior > 0.5
         if perturbed.sum() < min_cells:
             return np.zeros(len(x), dtype=bool), posterior, first

@@ -106,6 +106,7 @@ ERRORS = [
     ("option", nothing, lambda a: m.mixscape(a, "target", "NT", iters=3), TypeError, "'iters'"),
     ("option", nothing, lambda a: m.mixscape(a, "target", "NT", tol=0), ValueError, "tol=0"),
     ("range", nothing, lambda a: m.mixscape(a, "target", "NT", iter_num=-1), ValueError, "iter_num=-1"),
+    ("fit", nothing, lambda a: m.mixscape(a, "target", "NT", fit_on="target"), ValueError, "fit_on='target' is not"),
     ("range", nothing, lambda a: m.mixscale(a, "target", "NT", max_de_genes=3),
      ValueError, "max_de_genes=3.*at least 5"),
     ("range", nothing, lambda a: m.mixscale(a, "target", "NT", clip=0), ValueError, "clip=0"),

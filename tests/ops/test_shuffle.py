@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from pertorch.ops.shuffle import _torch, n_keys, permute
+from pertorch.ops.shuffle import _torch, digits, n_keys, permute
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 SIZES = [1, 2, 3, 5, 9, 100, 257, 10_180, 1_000_003]
@@ -46,12 +46,19 @@ def test_every_order_of_four_is_as_likely():
     assert chisquare(counts).pvalue > 1e-4
 
 
-def test_large_sets_mix():
-    n = 10_180
+@pytest.mark.parametrize("n", [257, 688, 10_180])
+def test_large_sets_mix(n):
     values = permute(positions(8), keys_of(200_000, n), n).numpy()
     assert chisquare(np.bincount(values[:, 3], minlength=n)).pvalue > 1e-4
     assert chisquare(np.bincount((values[:, 1] - values[:, 0]) % n, minlength=n)[1:]).pvalue > 1e-4
     assert np.abs(np.corrcoef(values.T) - np.eye(8)).max() < 0.015
+
+
+@pytest.mark.parametrize("n", [*range(1, 300), 10_180, 1_000_003, 2**30 - 35, 2**30])
+def test_digits(n):
+    a, b = digits(n)
+    assert n <= a * b <= n + a
+    assert max(a, b) <= min(2**15, 4 * min(a, b) + 1)
 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu), "interpreter"])
@@ -61,8 +68,7 @@ def test_twins_agree_to_the_bit(device, n):
         pytest.skip("runs in the process that test_interpreter.py starts")
     from pertorch.ops.shuffle import _triton
 
-    a = math.isqrt(n - 1) + 1
-    b = -(-n // a)
+    a, b = digits(n)
     position, keys = positions(min(n, 300)), keys_of(3, n)
     where = "cpu" if device == "interpreter" else device
     twin = _triton.permute(position.to(where), keys.to(where), n, a, b).cpu()

@@ -5,7 +5,6 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from pertorch.exec import upload
 from pertorch.pp import _resident
 from pertorch.pp._counts import above, open_counts
 from pertorch.pp._histograms import histograms
@@ -75,12 +74,3 @@ def test_nothing_there(device):
     assert on_gpu.is_sound()
     assert on_gpu.above(np.array(1.0)).nnz == 0
     assert set(on_gpu.largest()[0]) == {-1}
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("n", [0, 5, 2**20 + 3, 12_000_001])
-@pytest.mark.parametrize("dtype", [np.float32, np.int64])
-def test_upload(n, dtype):
-    values = np.arange(n).astype(dtype)
-    values.flags.writeable = False
-    np.testing.assert_array_equal(upload(values, torch.device("cuda")).cpu().numpy(), values)

@@ -48,7 +48,9 @@ def test_moments_are_those_of_the_statistic_of_resampled_cells(screen, metric):
     """Draw the same cells by hand, repeat them, and evaluate the metric on them."""
     n_replicates = 5
     groups = Groups.from_obs(screen, "gene")
-    mean, variance = Distance(metric).pairwise(screen, "gene", bootstrap=True, n_bootstrap=n_replicates, random_state=3)
+    options = {"bootstrap": True, "n_bootstrap": n_replicates, "random_state": 3, "confidence_level": 0.7}
+    mean, variance, lower, upper = Distance(metric).pairwise(screen, "gene", **options)
+    mirrored = Distance(metric).pairwise(screen, "gene", ci_method="basic", **options)[2:]
     weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), n_replicates, 3)
     counts = weights.columns(0, n_replicates, torch.device("cpu")).numpy().astype(int)
     cuts = groups.offsets[1:-1].numpy()
@@ -58,15 +60,20 @@ def test_moments_are_those_of_the_statistic_of_resampled_cells(screen, metric):
         values = [Distance(metric)(x, y) for x, y in drawn]
         assert_close(mean.iloc[a, b], np.mean(values), rel=1e-9)
         assert_close(variance.iloc[a, b], np.var(values), rel=1e-7)
+        ends = np.quantile(values, [0.15, 0.85])
+        assert_close([lower.iloc[a, b], upper.iloc[a, b]], ends, rel=1e-8)
+        twice = 2 * Distance(metric)(cells[a], cells[b])
+        assert_close([table.iloc[a, b] for table in mirrored], twice - ends[::-1], rel=1e-8, scale=abs(twice))
 
 
 @pytest.mark.parametrize("metric", ["edistance", "cosine_distance", "r2_distance"])
 def test_every_verb_and_subset_sees_the_same_replicates(screen, metric):
-    distance, options = Distance(metric), {"bootstrap": True, "n_bootstrap": 20, "random_state": 5}
+    options = {"bootstrap": True, "n_bootstrap": 20, "random_state": 5, "confidence_level": 0.9, "ci_method": "basic"}
+    distance = Distance(metric)
     whole = distance.pairwise(screen, "gene", **options)
     order = ["STAT1", "NT", "JAK2"]
     contrasts = distance.create_contrasts(screen, "gene", "NT", groups=["JAK2", "STAT1"])
-    for i in range(2):
+    for i in range(4):
         some = distance.pairwise(screen, "gene", groups=order, **options)[i]
         assert_close(some, whole[i].loc[order, order], rel=1e-8)
         onesided = distance.onesided_distances(screen, "gene", "NT", **options)[i]
@@ -75,6 +82,46 @@ def test_every_verb_and_subset_sees_the_same_replicates(screen, metric):
         assert_close(one, whole[i].loc[["JAK2"], "NT"], rel=1e-8)
         table = distance.contrast_distances(screen, contrasts, **options)[i]
         assert_close(table[metric], whole[i].loc[["JAK2", "STAT1"], "NT"], rel=1e-8)
+
+
+@pytest.mark.parametrize("method", ["percentile", "basic"])
+def test_intervals_hold_the_truth_as_often_as_they_say(method):
+    """200 screens of two groups, 3 apart in each of 4 features."""
+    rng = np.random.default_rng(0)
+    side = np.tile(np.repeat([0, 1], 40), 200)
+    labels = np.repeat([f"{s}{i}" for i in range(200) for s in "xy"], 40)
+    obs = pd.DataFrame({"g": labels}, index=np.arange(len(labels)).astype(str))
+    adata = anndata.AnnData(obs=obs, obsm={"X_pca": rng.normal(3.0 * side[:, None], 1, (len(labels), 4))})
+    screens = pd.DataFrame({"g": [f"x{i}" for i in range(200)], "reference": [f"y{i}" for i in range(200)]})
+    _, _, lower, upper = Distance("euclidean").contrast_distances(
+        adata, screens, bootstrap=True, n_bootstrap=200, confidence_level=0.8, ci_method=method
+    )
+    inside = (lower["euclidean"] < 6) & (upper["euclidean"] > 6)
+    assert abs(inside.mean() - 0.8) < 3 * np.sqrt(0.8 * 0.2 / 200)
+
+
+def test_intervals_of_two_arrays():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 5)), rng.normal(1, 1, (60, 5))
+    plain = Distance().bootstrap(x, y, n_bootstrap=50)
+    found = Distance().bootstrap(x, y, n_bootstrap=50, confidence_level=0.95)
+    assert found[:2] == plain
+    assert found.lower < found.mean < found.upper
+    wider = Distance().bootstrap(x, y, n_bootstrap=50, confidence_level=0.99)
+    assert wider.lower < found.lower < found.upper < wider.upper
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence_level": 0.9}, "confidence_level=0.9.*pass bootstrap=True"),
+        ({"confidence_level": 95, "bootstrap": True}, "confidence_level=95 must lie between 0 and 1"),
+        ({"ci_method": "bca", "bootstrap": True}, "ci_method='bca' is not one of: 'percentile', 'basic'"),
+    ],
+)
+def test_bad_intervals(screen, options, message):
+    with unchanged(screen), pytest.raises(ValueError, match=message):
+        Distance().pairwise(screen, "gene", **options)
 
 
 def test_the_same_replicates_whatever_the_type_of_the_column(screen):
@@ -93,6 +140,9 @@ def test_layout(screen):
         assert list(table.index) == list(table.columns) == ["JAK2", "NT", "IRF1", "STAT1"]
         assert (np.diag(table) == 0).all()
         assert (table.to_numpy()[~np.eye(4, dtype=bool)] > 0).all()
+    options = {"bootstrap": True, "n_bootstrap": 10, "confidence_level": 0.9}
+    names = [table.name for table in Distance("mse").pairwise(screen, "gene", **options)]
+    assert names == ["pairwise mse", "pairwise mse variance", "pairwise mse lower", "pairwise mse upper"]
     mean, variance = Distance("mse").onesided_distances(screen, "gene", "NT", bootstrap=True, n_bootstrap=10)
     assert isinstance(mean, pd.Series)
     assert mean["NT"] == variance["NT"] == 0

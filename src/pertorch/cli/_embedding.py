@@ -37,6 +37,8 @@ class Expression:
         ``"counts"`` (whole numbers), ``"log-normalised"`` (fractions, small) or ``"scaled"`` (some negative).
     totals
         Counts of each cell, float64; of all genes in the file where they are summed. None unless counts.
+    kept
+        Which genes of the file these are.
     notes
         What was read, in words.
     """
@@ -44,6 +46,7 @@ class Expression:
     values: sp.csr_array
     kind: Kind
     totals: NDArray[np.float64] | None
+    kept: NDArray[np.bool_]
     notes: tuple[str, ...]
 
 
@@ -83,10 +86,10 @@ def read_expression(
     if kind != "counts":
         if given is not None:
             raise ValueError(f"{matrix.name} is {kind}, so that totals from {total_counts!r} do not apply: {_COUNTS}")
-        return Expression(values[:, kept], kind, None, tuple(notes))
+        return Expression(values[:, kept], kind, None, kept, tuple(notes))
     totals = values.sum(1).astype(np.float64) if given is None else given
     notes.append(f"normalised to {COUNTS_PER_CELL:,.0f} counts a cell (total: {total_counts or 'summed'}), log1p")
-    return Expression(values[:, kept], kind, totals, tuple(notes))
+    return Expression(values[:, kept], kind, totals, kept, tuple(notes))
 
 
 def embed(

@@ -56,7 +56,7 @@ def _read(path: str) -> AnnData:
         raise CliError(f"{path} is damaged or cut short: copy it again ({_first_line(error)}).") from error
 
 
-def check_output(path: str | None, suffixes: Sequence[str]) -> None:
+def check_output(path: str | None, suffixes: Sequence[str], option: str = "--out") -> None:
     """See that a file can be written before computing what goes into it.
 
     Raises
@@ -67,14 +67,14 @@ def check_output(path: str | None, suffixes: Sequence[str]) -> None:
     if path is None:
         return
     if Path(path).suffix not in suffixes:
-        raise CliError(f"--out {path} does not end in {' or '.join(suffixes)}: that says what to write.")
+        raise CliError(f"{option} {path} does not end in {' or '.join(suffixes)}: that says what to write.")
     if Path(path).is_dir():
-        raise CliError(f"--out {path} is a directory: give a file.")
+        raise CliError(f"{option} {path} is a directory: give a file.")
     try:
         with tempfile.TemporaryFile(dir=Path(path).parent):
             pass
     except OSError as error:
-        raise CliError(f"--out {path} cannot be written: {error.strerror}.") from None
+        raise CliError(f"{option} {path} cannot be written: {error.strerror}.") from None
 
 
 def write(path: str | Path, writer: Callable[[Path], object]) -> None:

@@ -31,7 +31,7 @@ def make_parser() -> ArgumentParser:
     parser = _Parser(prog="pertorch", description="Perturbation analysis for single-cell screens.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pertorch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for add in (_distance, _guides, _simulate, _demo):
+    for add in (_distance, _guides, _mixscape, _simulate, _demo):
         add(commands)
     return parser
 
@@ -56,11 +56,7 @@ def _distance(commands: argparse._SubParsersAction[_Parser]) -> None:
     on = p.add_mutually_exclusive_group()
     on.add_argument("--obsm", metavar="KEY", help="measure in this embedding (default: X_pca where the file has it)")
     on.add_argument("--layer", metavar="KEY", help="measure on this layer as it is, X for adata.X")
-    made = p.add_argument_group("an embedding made from counts (each of these asks for one)")
-    made.add_argument("--counts", metavar="KEY", help="layer with the raw counts (default: X)")
-    made.add_argument("--total-counts", metavar="COLUMN", help="obs column with each cell's total (default: summed)")
-    made.add_argument("--exclude-genes", action="append", metavar="GLOB", help="leave out, such as 'MT-*'; repeatable")
-    made.add_argument("--n-pcs", type=_count, metavar="N", help="principal components (default: 50)")
+    _expression(p.add_argument_group("an embedding made from counts (each of these asks for one)"))
     p.add_argument("--top", type=_count, default=50, metavar="N", help="rows to print (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: %(default)s)")
     _output(p, "table.csv, or annotated.h5ad: the data with the table and the embedding")
@@ -100,6 +96,36 @@ def _guides(commands: argparse._SubParsersAction[_Parser]) -> None:
     p.set_defaults(run=_lazy("_guides"))
 
 
+def _mixscape(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "mixscape",
+        allow_abbrev=False,
+        help="which cells were perturbed",
+        description="Perturbation signature and Mixscape classes. Raw counts are normalised first: 10,000 counts per "
+        "cell, log1p.",
+    )
+    p.add_argument("file", help="h5ad file")
+    p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the target of each cell")
+    p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
+    p.add_argument("--split-by", metavar="COLUMN", help="compare within each level, such as the replicate")
+    p.add_argument("--mixscale", action="store_true", help="add a continuous score of each cell")
+    p.add_argument("--type", default="KO", help="name of the perturbed class (default: %(default)s)")
+    p.add_argument("--neighbors", type=_count, default=20, metavar="N", help="nearest controls (default: %(default)s)")
+    p.add_argument("--obsm", metavar="KEY", help="where cells are near (default: X_pca where the file has it)")
+    _expression(p)
+    of = p.add_argument_group("markers of a target")
+    of.add_argument("--min-markers", type=_count, default=5, metavar="N", help="fewest (default: %(default)s)")
+    of.add_argument(
+        "--logfc", type=float, default=0.25, metavar="X", help="least log2 fold change (default: %(default)s)"
+    )
+    of.add_argument("--pval", type=float, default=0.05, metavar="P", help="largest adjusted p (default: %(default)s)")
+    of.add_argument("--markers", metavar="PATH", help="markers.csv: where to write them")
+    p.add_argument("--top", type=_count, default=50, metavar="N", help="targets to print (default: %(default)s)")
+    _output(p, "calls.csv, or annotated.h5ad")
+    _device(p)
+    p.set_defaults(run=_lazy("_mixscape"))
+
+
 def _simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     p = commands.add_parser(
         "simulate",
@@ -127,6 +153,13 @@ def _demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     _output(p, "directory for the screen and the tables")
     _device(p)
     p.set_defaults(run=_lazy("_demo"))
+
+
+def _expression(p: argparse._ActionsContainer) -> None:
+    p.add_argument("--counts", metavar="KEY", help="layer with the raw counts (default: X)")
+    p.add_argument("--total-counts", metavar="COLUMN", help="obs column with each cell's total (default: summed)")
+    p.add_argument("--exclude-genes", action="append", metavar="GLOB", help="leave out, such as 'MT-*'; repeatable")
+    p.add_argument("--n-pcs", type=_count, metavar="N", help="principal components (default: 50)")
 
 
 def _output(p: ArgumentParser, what: str) -> None:

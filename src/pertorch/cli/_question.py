@@ -52,8 +52,7 @@ class Question:
             if len(known.names) < 2:
                 raise CliError(f"obs column {groupby!r} has {len(known.names)} group(s): a distance needs two.")
             return cls(groupby, (), None)
-        # A shell knows only text: find the label, of whatever type, that reads like it.
-        label = next((name for name in known.names if str(name) == control), control)
+        label = label_that_reads(known, control)
         contrasts = Distance.create_contrasts(adata, groupby, label, split_by=list(splits))
         if contrasts.empty:
             within = f" within the levels of {', '.join(splits)}" if splits else ""
@@ -103,6 +102,11 @@ class Question:
             pd.concat([frame.iloc[:, :at], pd.Series(cells, name="cells"), frame.iloc[:, at:]], axis=1)
             for frame in _several(frames)
         ]
+
+
+def label_that_reads(groups: Groups, text: str) -> Any:
+    """The label, of whatever type, that reads like this, since a shell knows only text; else the text itself."""
+    return next((name for name in groups.names if str(name) == text), text)
 
 
 def _several(result: pd.DataFrame | tuple[pd.DataFrame, ...]) -> tuple[pd.DataFrame, ...]:

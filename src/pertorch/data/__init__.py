@@ -1,6 +1,7 @@
 """AnnData to tensors and back: the nouns Matrix, Groups, Pairs, and the frames that results become."""
 
 from pertorch.data._cells import Cells
+from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._frames import onesided_frame, pairwise_frame
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, as_matrix, open_matrix
@@ -9,6 +10,7 @@ from pertorch.data._pairs import Pairs
 
 __all__ = [
     "Cells",
+    "DeviceCsr",
     "Groups",
     "Matrix",
     "Pairs",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TypeVar, final
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, as_matrix, densify
+from pertorch.exec import memory_budget
 from pertorch.ops.pairwise._schedule import cut_tiles
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
 
 T = TypeVar("T")
 SLAB_BYTES = 64 * 2**20  # float64 copies of a slab, of which an op may hold two, are four times that
@@ -54,8 +54,10 @@ class Cells:
             If a value is NaN or infinite.
         """
         if device not in self._loaded:
-            index = self.groups.order(device)
-            self._loaded[device] = densify(self.csr, device) if self.matrix.is_sparse else self.matrix.rows(index)
+            sparse = self.matrix.is_sparse
+            self._loaded[device] = (
+                self._dense(0, int(self.offsets[-1]), device) if sparse else self.matrix.rows(self.groups.order(device))
+            )
         return self._loaded[device]
 
     @cached_property
@@ -82,17 +84,34 @@ class Cells:
         """
         first, last, _ = groups.indices(len(self.sizes))
         offsets = self.offsets[first : last + 1]
+        nbytes = min(nbytes, memory_budget(device) // 4)
         n_rows = max(1, nbytes // max(1, self.n_features * self.matrix.dtype.itemsize))
-        for start, stop, _, _ in (cut_tiles(offsets - offsets[0], n_rows)).rows():
-            yield start + int(offsets[0]), self.rows(start + int(offsets[0]), stop + int(offsets[0]), device)
+        begin, end = int(offsets[0]), int(offsets[-1])
+        if end - begin <= n_rows:
+            yield begin, self.rows(begin, end, device)
+            return
+        for start, stop, _, _ in cut_tiles(offsets - begin, n_rows).rows():
+            yield begin + start, self.rows(begin + start, begin + stop, device)
 
     def rows(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
         """Rows ``start:stop`` of :meth:`on`."""
         if self._held(device):
             return self.on(device)[start:stop]
         if self.matrix.is_sparse:
-            return densify(self.csr_rows(start, stop), device)
+            return self._dense(start, stop, device)
         return self._read(self.matrix.rows, self._order[start:stop]).to(device)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """Rows of :meth:`on` at some positions, on the device of `index`, without holding the others."""
+        if self._held(index.device):
+            return self.on(index.device)[index]
+        return self._read(self.matrix.rows, self._order[index.cpu()]).to(index.device)
+
+    def _dense(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
+        """Rows of a sparse matrix: on a GPU made dense there, where the whole of what is stored may lie."""
+        if self.matrix.resident(device) is not None:
+            return self._read(self.matrix.rows, self._order[start:stop].to(device))
+        return densify(self.csr_rows(start, stop), device)
 
     def csr_rows(self, start: int, stop: int) -> sp.csr_array:
         """Rows ``start:stop`` of :attr:`csr`."""
@@ -109,7 +128,7 @@ class Cells:
         if device in self._loaded or self.matrix.is_file:
             return True
         nbytes = int(self.offsets[-1]) * self.n_features * self.matrix.dtype.itemsize
-        return not self.matrix.is_sparse and nbytes <= HELD_BYTES[device.type]
+        return not self.matrix.is_sparse and nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
 
     @cached_property
     def _order(self) -> torch.Tensor:
@@ -121,6 +140,17 @@ class Cells:
         except ValueError:
             read(self._order)  # fails too, and counts all rows at fault
             raise
+
+    def twice(self, left: int, right: int, device: torch.device) -> Cells:
+        """The cells of two groups together, once under each one's name: what permuted labels are dealt to."""
+        rows = [range(*self.offsets[g : g + 2].tolist()) for g in (left, right)]
+        names = self.groups.names[left], self.groups.names[right]
+        both = Groups(names, np.repeat(np.arange(2), sum(map(len, rows))), self.groups.column)
+        if self.matrix.is_sparse:
+            parts = [self.csr_rows(r.start, r.stop) for r in rows]
+            return Cells(as_matrix(sp.vstack(parts * 2, format="csr"), self.matrix.name), both)
+        dense = [self.rows(r.start, r.stop, device) for r in rows]
+        return Cells(as_matrix(torch.cat(dense * 2), self.matrix.name), both)
 
     def resampled(self, weights: torch.Tensor) -> Cells:
         """Each cell as often as its weight says: what a metric that has no weighted form is evaluated on.

@@ -73,12 +73,16 @@ class Groups:
         ValueError
             If one has no cells, or `names` is a single name.
         """
-        if isinstance(names, str):
-            raise ValueError(f"groups={names!r} is one name: pass a list of names.")
-        kept = list(dict.fromkeys(self.index(name) for name in names))
+        kept = self.positions(names)
         new_code = np.full(len(self.names) + 1, -1, dtype=np.int64)  # the last entry serves code −1
         new_code[kept] = np.arange(len(kept))
         return Groups(tuple(self.names[k] for k in kept), new_code[self.codes], self.column)
+
+    def positions(self, names: Sequence[Any]) -> list[int]:
+        """Positions of some groups, repeats dropped. Errors as :meth:`select`."""
+        if isinstance(names, str):
+            raise ValueError(f"groups={names!r} is one name: pass a list of names.")
+        return list(dict.fromkeys(self.index(name) for name in names))
 
     def index(self, name: Any) -> int:
         """Position of a group.
@@ -139,5 +143,5 @@ def _factorize(labels: pd.Series) -> tuple[NDArray[np.int64], tuple[Hashable, ..
     if len(used) < len(names):
         new_code = np.full(len(names) + 1, -1, dtype=np.int64)
         new_code[used] = np.arange(len(used))
-        codes = new_code[codes]
-    return codes, tuple(names[used].tolist())
+        codes, names = new_code[codes], names[used]
+    return codes, tuple(names.tolist())

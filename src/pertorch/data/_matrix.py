@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
@@ -13,13 +13,18 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from pertorch._settings import settings
+from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._names import nearest
+from pertorch.exec import memory_budget, upload, upload_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 DEFAULT_EMBEDDING = ("X_pca", "pca")
 SLAB_BYTES = 256 * 2**20
+RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that a sparse matrix may take
+FEW_COLUMNS = 8  # below one in so many, single values are picked from a dense matrix, else whole rows
 
 
 @final
@@ -53,6 +58,12 @@ class Matrix:
         return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
 
     @property
+    def is_host_array(self) -> bool:
+        """Whether it is a dense array in host memory, of which single values can be had."""
+        values = self._values
+        return isinstance(values, np.ndarray) or (isinstance(values, torch.Tensor) and values.device.type == "cpu")
+
+    @property
     def entries_per_row(self) -> float:
         """Numbers stored for a row, on average."""
         return self._values.nnz / max(1, self.shape[0]) if self.is_sparse else float(self.shape[1])
@@ -72,23 +83,67 @@ class Matrix:
         ValueError
             If one of them holds NaN or infinity.
         """
-        values, device = self._values, index.device
-        if self.is_sparse and columns is None:
-            return densify(self.csr(index.cpu().numpy()), device)
-        if isinstance(values, np.ndarray) and device.type != "cpu" and columns is None:
-            values = torch.from_numpy(values)
-        if isinstance(values, torch.Tensor) and columns is not None:
-            out = values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
-        elif isinstance(values, torch.Tensor):
-            # The copy to the device runs at the bus's speed in the order of storage; the device then sorts.
-            out = values.to(device)[index]
+        if (resident := self.resident(index.device)) is not None:
+            out = resident.dense(index, None if columns is None else torch.from_numpy(columns).to(index.device))
         else:
-            out = torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
-        out = out.to(self.dtype)
+            out = self._read(index, columns).to(self.dtype)
         if not self._all_finite and not _finite(out):
             bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].cpu().numpy()
             raise ValueError(self._not_finite(index.cpu().numpy(), bad))
         return out
+
+    def _read(self, index: torch.Tensor, columns: NDArray[np.int64] | None) -> torch.Tensor:
+        values, device = self._values, index.device
+        if self.is_sparse and columns is None:
+            return densify(self.csr(index.cpu().numpy()), device)
+        few = columns is not None and len(columns) * FEW_COLUMNS < self.shape[1]
+        if isinstance(values, np.ndarray) and device.type != "cpu" and not few:
+            values = torch.from_numpy(values)
+        if not isinstance(values, torch.Tensor):
+            return torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
+        if few:
+            return values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
+        if values.device == device:
+            out = values[index]
+        else:
+            out = _sent(values, index, device)
+        return out if columns is None else out[:, torch.from_numpy(columns).to(device)]
+
+    def pick(self, index: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Single values of a host array: of row ``index[i]`` those at ``columns[i]``, in `dtype`, on the host.
+
+        Parameters
+        ----------
+        index, columns
+            Shapes ``(n,)`` and ``(n, k)``, int64, on the host.
+
+        Raises
+        ------
+        ValueError
+            If one of them is NaN or infinite.
+        """
+        values = self._values if isinstance(self._values, torch.Tensor) else torch.from_numpy(self._values)
+        out = values.contiguous().take(columns + index[:, None] * self.shape[1]).to(self.dtype)
+        if not torch.isfinite(out).all():
+            bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].numpy()
+            raise ValueError(self._not_finite(index.numpy(), bad))
+        return out
+
+    def resident(self, device: torch.device) -> DeviceCsr | None:
+        """The whole of a sparse matrix on a GPU, copied there once, where that leaves most of its memory free."""
+        if device.type == "cpu" or not self.is_sparse:
+            return None
+        if device not in self._resident:
+            values = self._values
+            nbytes = values.nnz * (self.dtype.itemsize + 4) + 8 * len(values.indptr)
+            most = RESIDENT_SHARE * _free_bytes(device)
+            fits = nbytes <= (most if settings.memory_gb is None else min(most, memory_budget(device)))
+            self._resident[device] = DeviceCsr.of(values, self.dtype, device) if fits else None
+        return self._resident[device]
+
+    @cached_property
+    def _resident(self) -> dict[torch.device, DeviceCsr | None]:
+        return {}
 
     def csr(self, index: NDArray[np.int64]) -> sp.csr_array:
         """These rows of a sparse matrix as CSR on the host, in `dtype` and in the order asked for.
@@ -107,37 +162,34 @@ class Matrix:
     @cached_property
     def _all_finite(self) -> bool:
         """Whether one look at what a sparse matrix stores can vouch for all that is read from it."""
-        return self.is_sparse and bool(np.isfinite(self._values.data).all())
+        if not self.is_sparse:
+            return False
+        copies = [copy for copy in self._resident.values() if copy is not None]
+        return copies[0].all_finite if copies else bool(np.isfinite(self._values.data).all())
 
-    def column_slabs(self, index: NDArray[np.int64], most: int = SLAB_BYTES) -> Iterator[tuple[int, sp.csc_array]]:
-        """All columns of these rows, slab by slab: the first column of each, and its non-zeros as CSC.
+    def columns(self, index: NDArray[np.int64], start: int, stop: int) -> sp.csc_array:
+        """Columns ``start:stop`` of these rows as CSC on the host, without zeros, in `dtype`.
 
-        Row ``i`` of a slab is row ``index[i]``; within a column the rows ascend. Values are of `dtype`; a slab takes
-        about `most` bytes.
+        Row ``i`` of it is row ``index[i]``; within a column the rows ascend.
 
         Raises
         ------
         ValueError
-            If one of the rows holds NaN or infinity.
+            If one of these values is NaN or infinite.
         """
-        item = self.dtype.itemsize
-        rows = torch.from_numpy(index)
         if not self.is_sparse:
-            step = max(1, most // max(1, len(index) * item))
-            for start in range(0, self.shape[1], step):
-                block = self.rows(rows, np.arange(start, min(start + step, self.shape[1])))
-                yield start, sp.csc_array(block.numpy())
-            return
-        columns = sp.csc_array(self._values[index])
-        columns.eliminate_zeros()
-        step = max(1, int(most * self.shape[1] / max(1, columns.nnz * (item + 4))))
-        for start in range(0, self.shape[1], step):
-            cuts = columns.indptr[start : start + step + 1]
-            data = columns.data[cuts[0] : cuts[-1]].astype(f"f{item}", copy=False)
-            if not self._all_finite and not np.isfinite(data).all():
-                self.csr(index)  # raises, and names the row
-            parts = (data, columns.indices[cuts[0] : cuts[-1]], cuts - cuts[0])
-            yield start, sp.csc_array(parts, shape=(len(index), len(cuts) - 1))
+            return sp.csc_array(self.rows(torch.from_numpy(index), np.arange(start, min(stop, self.shape[1]))).numpy())
+        part = self._values[:, start:stop][index].astype(np.float64 if self.dtype == torch.float64 else np.float32)
+        out = sp.csc_array(part)
+        out.eliminate_zeros()
+        if not self._all_finite and not np.isfinite(out.data).all():
+            self.csr(index)  # raises, and names the row
+        return out
+
+    def taken(self, index: NDArray[np.int64]) -> Matrix:
+        """These rows as a matrix in memory."""
+        values = self._values[index] if self.is_sparse else self.rows(torch.from_numpy(index))
+        return Matrix((len(index), self.shape[1]), self.name, self.dtype, values)
 
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
@@ -176,9 +228,10 @@ class Matrix:
         place = np.full(self.shape[0], -1)
         place[index] = np.arange(len(index))
         step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
-        for start in range(0, self.shape[0], step):
-            at = place[start : start + step]
-            out[at[at >= 0]] = values[start : start + step][at >= 0][:, wanted]
+        first, stop = (int(index.min()), int(index.max()) + 1) if len(index) else (0, 0)
+        for start in range(first, stop, step):
+            at = place[start : min(start + step, stop)]
+            out[at[at >= 0]] = values[start : start + len(at)][at >= 0][:, wanted]
         return out
 
     def _not_finite(self, index: NDArray[np.int64], bad: NDArray[np.int64]) -> str:
@@ -186,6 +239,25 @@ class Matrix:
             f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
             "remove those cells or impute the values."
         )
+
+
+def _sent(values: torch.Tensor, index: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Rows of a host's tensor on a device.
+
+    A copy runs at the bus's speed in the order of storage: rows that lie close together are sent with what lies between
+    them, and the device picks.
+    """
+    if not len(index):
+        return values[:0].to(device)
+    first, last = (int(end) for end in torch.aminmax(index))
+    if 2 * len(index) < last + 1 - first:
+        return upload_rows(values, index, device)
+    return upload(values[first : last + 1], device)[index - first]
+
+
+def _free_bytes(device: torch.device) -> int:
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + cached)
 
 
 def _finite(values: torch.Tensor) -> bool:
@@ -259,6 +331,8 @@ def as_matrix(values: Any, name: str) -> Matrix:
 
 def _sparse(values: Any) -> sp.csr_array:
     out = sp.csr_array(values)
+    if values.format == "csr":
+        out.has_canonical_format = values.has_canonical_format  # which scipy finds out once for each object
     if not out.has_canonical_format:
         out = out.copy() if values.format == "csr" else out  # the caller's arrays are shared, not copied, so far
         out.sum_duplicates()  # sorts too

@@ -11,6 +11,8 @@ from pertorch._settings import settings
 
 log = logging.getLogger("pertorch")
 
+CPU_BYTES, GPU_BYTES = 10**9, 8 * 10**9  # of dense slabs, where settings do not say
+
 MultiGpu = bool | Sequence[int] | str | None
 
 
@@ -56,6 +58,23 @@ def resolve_devices(multi_gpu: MultiGpu = None) -> list[torch.device]:
         raise ValueError(f"multi_gpu={multi_gpu!r} is not understood: pass a list of GPU ids, such as [0], or None.")
     ids = _ids(multi_gpu) if isinstance(multi_gpu, str) else list(multi_gpu)
     return _cuda(ids)
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes that dense slabs of cells may take on a device: see `settings.memory_gb`.
+
+    Raises
+    ------
+    ValueError
+        If `settings.memory_gb` is not a positive number.
+    """
+    if settings.memory_gb is not None:
+        if not settings.memory_gb > 0:
+            raise ValueError(f"settings.memory_gb={settings.memory_gb!r} must be a positive number, or None.")
+        return int(settings.memory_gb * 1e9)
+    if device.type == "cpu":
+        return CPU_BYTES
+    return min(GPU_BYTES, torch.cuda.get_device_properties(device).total_memory // 4)
 
 
 def _ids(text: str) -> list[int]:

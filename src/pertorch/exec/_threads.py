@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -19,11 +21,13 @@ def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device
     Operations of a few milliseconds should not be cut up and wait for each other: beside other work on the machine,
     that waiting takes many times longer than the operation. On a GPU the items are done one after the other.
     """
-    if device.type != "cpu" or torch.get_num_threads() == 1:
+    n_threads = torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1:
         yield from map(work, items)
-        return
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, items)
+    elif len(items) == 1:
+        yield _alone(work, items[0], n_threads)
+    else:
+        yield from _pool(n_threads).map(work, items)
 
 
 def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -36,10 +40,28 @@ def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from map(work, items)
         return
     ahead: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > n_threads:
-                yield ahead.popleft().result()
-        while ahead:
+    for item in items:
+        ahead.append(_pool(n_threads).submit(work, item))
+        if len(ahead) > n_threads:
             yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+def _alone(work: Callable[[T], R], item: T, n_threads: int) -> R:
+    """As a thread of the pool does it: the same bits, however many threads there are."""
+    torch.set_num_threads(1)
+    try:
+        return work(item)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Kept between calls: a new thread's first use of torch takes a millisecond."""
+    return ThreadPoolExecutor(n_threads, "pertorch", initializer=torch.set_num_threads, initargs=(1,))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of its parent's threads

@@ -25,6 +25,7 @@ from pertorch.metrics._moments import MomentMetric, SymmetricKL, WelchT
 from pertorch.metrics._null import kernel_nulls
 from pertorch.metrics._registry import METRICS, MetricInfo, get_metric, list_metrics, register
 from pertorch.metrics._resampled import ArrayMetric
+from pertorch.metrics._transport import Wasserstein
 
 __all__ = [
     "METRICS",
@@ -62,6 +63,7 @@ _ALL: tuple[type[Metric], ...] = (
     ClassifierCP,
     MeanVarDistribution,
     Mahalanobis,
+    Wasserstein,
 )
 for _metric in _ALL:
     register(_metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -114,16 +114,20 @@ class Metric(ABC):
         """
         self.needs.check(self.name, cells, pairs)
         metric = self.bound(cells, devices[0])
-        if weights is None:
-            return metric._evaluate(cells, pairs, devices, None, tick)
-        step = metric.batch(cells)
         chunks = [
-            metric._evaluate(
-                cells, pairs, devices, weights.columns(s, min(s + step, weights.n_replicates), devices[0]), tick
-            )
-            for s in range(0, weights.n_replicates, step)
+            metric._evaluate(cells, pairs, devices, columns, tick)
+            for columns in metric.replicates(cells, weights, devices[0])
         ]
         return torch.cat(chunks, 1)
+
+    def replicates(self, cells: Cells, weights: Weights | None, device: torch.device) -> Iterator[torch.Tensor | None]:
+        """Columns of the weights, `batch` at a time; ``None``, once, for no weights."""
+        if weights is None:
+            yield None
+            return
+        step = self.batch(cells)
+        for start in range(0, weights.n_replicates, step):
+            yield weights.columns(start, min(start + step, weights.n_replicates), device)
 
     def bound(self, cells: Cells, device: torch.device) -> Metric:
         """The metric for these cells: options that depend on the data become numbers."""

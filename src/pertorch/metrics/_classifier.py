@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -48,15 +49,17 @@ class ClassifierProba(ResampledMetric):
     def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
         """See :class:`ResampledMetric`."""
         del device
-        pairs_of = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-        return torch.tensor([self._probability(cells, x, y) for x, y in pairs_of], dtype=torch.float64)
+        table, pairs_of = _table(cells), zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        with _one_thread():
+            found = [self._probability(cells, table, x, y) for x, y in pairs_of]
+        return torch.tensor(found, dtype=torch.float64)
 
-    def _probability(self, cells: Cells, x: int, y: int) -> float:
+    def _probability(self, cells: Cells, table: Any, x: int, y: int) -> float:
         seen, held_out = self._split(cells, y)
         train = np.concatenate([_rows_of(cells, [x]), seen])
         labels = np.arange(len(train)) >= int(cells.sizes[x])
-        model = _regression(self.max_iter).fit(_take(cells, train), labels)
-        return float(model.predict_proba(_take(cells, held_out))[:, 1].mean(dtype=np.float64))
+        model = _regression(self.max_iter).fit(table[train], labels)
+        return float(model.predict_proba(table[held_out])[:, 1].mean(dtype=np.float64))
 
     def _split(self, cells: Cells, y: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of Y to fit on, and rows held out."""
@@ -102,16 +105,16 @@ class ClassifierCP(ResampledMetric):
                 f"classifier_cp needs at least two groups besides the reference {name!r}: use onesided_distances or "
                 "pairwise with more groups."
             )
-        out = torch.empty(len(pairs), dtype=torch.float64)
+        table, out = _table(cells), torch.empty(len(pairs), dtype=torch.float64)
         for y in references.tolist():
             mine = pairs.right == y
-            out[mine] = 1 - self._probabilities(cells, pairs.left[mine].tolist(), y)
+            out[mine] = 1 - self._probabilities(cells, table, pairs.left[mine].tolist(), y)
         return out
 
-    def _probabilities(self, cells: Cells, groups: list[int], y: int) -> Tensor:
+    def _probabilities(self, cells: Cells, table: Any, groups: list[int], y: int) -> Tensor:
         labels = np.repeat(np.arange(len(groups)), cells.sizes[groups].numpy())
-        model = _regression(self.max_iter).fit(_take(cells, _rows_of(cells, groups)), labels)
-        return torch.from_numpy(model.predict_proba(_take(cells, _rows_of(cells, [y]))).mean(0, dtype=np.float64))
+        model = _regression(self.max_iter).fit(table[_rows_of(cells, groups)], labels)
+        return torch.from_numpy(model.predict_proba(table[_rows_of(cells, [y])]).mean(0, dtype=np.float64))
 
 
 def _regression(max_iter: int) -> Any:
@@ -120,14 +123,20 @@ def _regression(max_iter: int) -> Any:
     return LogisticRegression(max_iter=max_iter)
 
 
+def _one_thread() -> AbstractContextManager[Any]:
+    """For fits of some hundred cells: a second thread of BLAS would only wait for the first."""
+    from threadpoolctl import threadpool_limits
+
+    limited: AbstractContextManager[Any] = threadpool_limits(1)
+    return limited
+
+
 def _rows_of(cells: Cells, groups: Sequence[int]) -> NDArray[np.int64]:
     """Positions of the groups' rows, group after group."""
     ends = cells.offsets.tolist()
     return np.concatenate([np.arange(ends[g], ends[g + 1]) for g in groups])
 
 
-def _take(cells: Cells, rows: NDArray[np.int64]) -> Any:
-    """Rows for scikit-learn, sparse as they are: in float64, where storage does not show in what its solver returns."""
-    if cells.matrix.is_sparse:
-        return cells.csr[rows].astype(np.float64)
-    return cells.on(CPU)[torch.from_numpy(rows)].double().numpy()
+def _table(cells: Cells) -> Any:
+    """All rows for scikit-learn, sparse as they are; in float64, for storage must not show in what it finds."""
+    return cells.csr.astype(np.float64) if cells.matrix.is_sparse else cells.on(CPU).double().numpy()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
 
 BINS = 100  # of the grid, each way
-TILE = {"cpu": 2**18, "cuda": 2**26}  # grid points × genes at once: on a CPU what stays in a core's L2
+# Genes, and grid points × genes, at once: on a CPU what stays in a core's L2 beside another thread's.
+GENES = {"cpu": 2**10, "cuda": 2**62}
+TILE = {"cpu": 2**18, "cuda": 2**26}
 FARTHEST = 80.0  # bandwidths: e⁻⁸⁰ is nothing beside any density, and what is smaller slows the processor down
 
 
@@ -109,15 +111,21 @@ def exponential_density(points: Tensor, grid: Tensor, dtype: torch.dtype) -> Ten
     """
     n = len(points)
     bandwidth = n ** (-1 / 6)
-    across, down = (((grid[:, None] - points) / bandwidth).square().to(dtype)).unbind(-1)
-    farthest = float(down.max())
-    out = torch.empty(len(grid), len(grid), dtype=torch.float64, device=points.device)
-    step = max(1, TILE[points.device.type] // (len(grid) * n))
-    tile = across.new_empty(step, len(grid), n)
-    for start in range(0, len(grid), step):
-        rows = across[start : start + step, None]
-        reach = torch.add(rows, down, out=tile[: len(rows)]).sqrt_()
-        if float(rows.max()) + farthest > FARTHEST**2:
-            reach.clamp_(max=FARTHEST)
-        out[start : start + step] = reach.neg_().exp_().sum(-1)
+    # Each axis by itself, so that all that follows reads memory in order: squared distances in bandwidths.
+    across, down = (
+        (g[:, None] - p).div_(bandwidth).to(dtype).square_() for g, p in zip(grid.T, points.T.contiguous(), strict=True)
+    )
+    far = float(across.max()) + float(down.max()) > FARTHEST**2
+    out = torch.zeros(len(grid), len(grid), dtype=torch.float64, device=points.device)
+    genes = GENES[points.device.type]
+    for x, y in zip(across.split(genes, 1), down.split(genes, 1), strict=True):
+        y = y.contiguous()
+        step = max(1, TILE[points.device.type] // y.numel())
+        tile = y.new_empty(min(step, len(grid)), *y.shape)
+        for start in range(0, len(grid), step):
+            rows = x[start : start + step, None]
+            reach = torch.add(rows, y, out=tile[: len(rows)]).sqrt_()
+            if far:
+                reach.clamp_(max=FARTHEST)
+            out[start : start + step] += reach.neg_().exp_().sum(-1)
     return out.div_(2 * torch.pi * bandwidth**2 * n)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_devices
+from pertorch.metrics._bands import cell_block_sums
 from pertorch.metrics._base import REPLICATES, Metric, group_totals
-from pertorch.ops.pairwise import Kernel, block_cost, block_sums
+from pertorch.ops.pairwise import Kernel, block_cost
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -65,13 +66,14 @@ class KernelMetric(Metric):
         kernel = self.kappa()
 
         def work(device: torch.device, run: slice) -> Tensor:
-            return block_sums(
-                self.prepare(cells.on(device)),
-                cells.offsets,
+            return cell_block_sums(
+                cells,
                 left[run],
                 right[run],
+                device,
                 kernel=kernel,
-                weights=None if weights is None else weights.to(device),
+                prepare=self.prepare,
+                weights=weights,
                 tick=tick,
             )
 

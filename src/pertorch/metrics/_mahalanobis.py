@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
 
 
+ALONE = 4  # chunks that one thread does sooner than several are called
+
+
 @final
 @dataclass(frozen=True)
 class Mahalanobis(Metric):
@@ -57,7 +60,8 @@ class Mahalanobis(Metric):
         def distances(run: slice) -> Tensor:
             return _distances(groups[run].tolist(), others[run], cells, moments, weights)
 
-        runs = batches(cost, CHUNK_BYTES[devices[0].type])
+        most = CHUNK_BYTES[devices[0].type]
+        runs = batches(cost, most if int(cost.sum()) > ALONE * most else int(cost.sum()))
         found = torch.cat(list(map_threads(distances, runs, devices[0])))
         if tick:
             tick(1)
@@ -81,16 +85,16 @@ def _factors(groups: Sequence[int], scale: Tensor, cells: Cells, moments: Moment
     """Cholesky factors of the correlation matrices of groups: shape ``(groups, r, p, p)``."""
     squares = []
     for g in groups:
-        start, stop = cells.offsets[g : g + 2].tolist()
-        rows, mean = cells.rows(start, stop, moments.mean.device).double(), moments.mean[g]
-        for r in range(len(mean)):
-            away = rows - mean[r]
-            times = away if weights is None else away * weights[start:stop, r, None].double()
-            squares.append(away.T @ times)
+        mean = moments.mean[g]
+        squares.append(mean.new_zeros(len(mean), mean.shape[1], mean.shape[1]))
+        for start, rows in cells.slabs(mean.device, slice(g, g + 1)):
+            for r in range(len(mean)):
+                away = rows.double() - mean[r]
+                times = away if weights is None else away * weights[start : start + len(rows), r, None].double()
+                squares[-1][r] += away.T @ times
     n = moments.n[list(groups)]
     unit = torch.where(scale > 0, scale, 1)  # of a constant feature, squares are 0 and so is the pivot
-    squared = torch.stack(squares).unflatten(0, scale.shape[:2])
-    factors, failed = torch.linalg.cholesky_ex(squared / n[..., None] / unit[..., None] / unit[:, :, None])
+    factors, failed = torch.linalg.cholesky_ex(torch.stack(squares) / n[..., None] / unit[..., None] / unit[:, :, None])
     # A squared pivot is the share of a feature's variance that those before it leave: none, where it is no more than
     # the rounding of the product, or of the values as they are stored.
     stored = torch.finfo(cells.matrix.dtype).eps ** 2 * (1 + (moments.mean[list(groups)] / unit).square().amax(-1))

@@ -68,11 +68,12 @@ class MMD(KernelMetric):
         """The linear kernel is a distance of means; a median needs the cells."""
         if self.kernel == "linear":
             return SquaredEuclidean()
-        return self if self.gamma != "median" else replace(self, gamma=_median_gamma(cells.on(device)))
+        return self if self.gamma != "median" else replace(self, gamma=_median_gamma(cells, device))
 
 
-def _median_gamma(rows: Tensor) -> float:
-    sample = rows[torch.linspace(0, len(rows) - 1, min(len(rows), MEDIAN_CELLS), device=rows.device).long()]
+def _median_gamma(cells: Cells, device: torch.device) -> float:
+    n = int(cells.offsets[-1])
+    sample = cells.take(torch.linspace(0, n - 1, min(n, MEDIAN_CELLS), device=device).long())
     median = float(torch.pdist(sample.double().cpu()).square_().median())
     if not median > 0:
         raise ValueError("gamma='median': the median distance between cells is 0; give gamma a number.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BATCH_BYTES = 256 * 2**20  # of one moment of all groups in the replicates evaluated together
 # Reduced at once: on a CPU by each thread, and so much that it stays in the core's cache.
 ENTRIES = {"cpu": 2**17, "cuda": 2**62}
+ALONE = 2**20  # entries, times replicates, that one thread reduces sooner than several are called
 EPSILON = 1e-8  # what pertpy adds to a standard deviation (sym_kldiv) or a variance (t_test)
 
 
@@ -57,10 +58,10 @@ def _reduce(
         slabs = ((at - start, rows) for at, rows in cells.slabs(device, groups))
         return dense(slabs, offsets - start, None if weights is None else weights[start:stop])
 
-    per_row = cells.matrix.entries_per_row if as_stored else cells.n_features
-    return segment.join(
-        list(map_threads(work, segment.batches(cells.sizes.double() * per_row, ENTRIES[device.type]), device))
-    )
+    cost = cells.sizes.double() * (cells.matrix.entries_per_row if as_stored else cells.n_features)
+    total = float(cost.sum()) * (1 if weights is None else weights.shape[1])
+    runs = segment.batches(cost, ENTRIES[device.type]) if total > ALONE else [slice(0, len(cost))]
+    return segment.join(list(map_threads(work, runs, device)))
 
 
 class MomentMetric(Metric):

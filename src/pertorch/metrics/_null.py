@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
 from pertorch.metrics._kernel import KernelMetric, PairSums
 from pertorch.ops.pairwise import block_sums, row_sums
 
@@ -99,15 +99,21 @@ class _Deal:
         return out
 
     def in_order(self, batches: list[list[Piece]]) -> Iterator[list[Tensor]]:
-        """Each batch's nulls. Threads, on a CPU, take a batch each: their tensors are too small to share."""
-        if self.device.type != "cpu" or torch.get_num_threads() == 1:
-            yield from map(self, batches)
-            return
-        with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(self, batches)
+        """Each batch's nulls.
 
-    def __call__(self, pieces: list[Piece]) -> list[Tensor]:
-        subsets = [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
+        On a CPU all threads deal the cells of some batches, one small operation after the other, and then take a batch
+        each: its operations are too large to wait for each other and too small to share.
+        """
+        some = 4 * torch.get_num_threads() if self.device.type == "cpu" else 1
+        for start in range(0, len(batches), some):
+            dealt = [(batch, self._subsets(batch)) for batch in batches[start : start + some]]
+            yield from map_threads(self, dealt, self.device)
+
+    def _subsets(self, pieces: list[Piece]) -> list[Tensor]:
+        return [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
+
+    def __call__(self, dealt: tuple[list[Piece], list[Tensor]]) -> list[Tensor]:
+        pieces, subsets = dealt
         few = [
             len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * s.shape[1]
             for (p, *_), s in zip(pieces, subsets, strict=True)
@@ -131,7 +137,7 @@ class _Deal:
     def _weighted(self, p: int, subset: Tensor) -> Tensor:
         """``Σ_AA`` of subsets of a pair's cells, by weighting the distances of all of them."""
         members = self.members[p]
-        weights = torch.zeros(len(subset), len(members), device=self.device).scatter_(1, subset, 1.0).T
+        weights = torch.zeros(len(members), len(subset), device=self.device).scatter_(0, subset.T, 1.0)
         zero = torch.tensor([0])
         offsets = torch.tensor([0, len(members)])
         return block_sums(self.rows[members], offsets, zero, zero, kernel=self.kernel, weights=weights)[0]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any, NamedTuple, TypeVar, final
+
+import numpy as np
 
 from pertorch.metrics._base import Metric, Needs
 
 METRICS: dict[str, type[Metric]] = {}
+# Arguments of pertpy's constructor, which every metric accepts, and their defaults there.
+ANYWHERE: dict[str, Any] = {"agg_fct": np.mean, "cell_wise_metric": "euclidean"}
+log = logging.getLogger("pertorch")
 M = TypeVar("M", bound=type[Metric])
 
 
@@ -83,6 +89,9 @@ def register(metric: M) -> M:
 def get_metric(name: str, **options: Any) -> Metric:
     """Make a metric from its name and options.
 
+    ``agg_fct`` and ``cell_wise_metric`` are accepted for every metric, as pertpy's constructor does. Where they mean
+    nothing they change nothing; the log says so, unless they are pertpy's default or ``None``.
+
     Raises
     ------
     ValueError
@@ -93,8 +102,12 @@ def get_metric(name: str, **options: Any) -> Metric:
     if name not in METRICS:
         raise ValueError(f"metric={name!r} is not one of: {', '.join(METRICS)}.")
     known = METRICS[name].options()
-    for option in options:
-        if option not in known:
+    for option in list(options):
+        if option in ANYWHERE and (option not in known or options[option] is None):
+            value = options.pop(option)
+            if value is not None and value is not ANYWHERE[option] and value != ANYWHERE[option]:
+                log.warning("%s=%r has no meaning for metric %r and changes nothing.", option, value, name)
+        elif option not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes no options"
             raise TypeError(f"metric {name!r} has no option {option!r}: {takes}.")
     return METRICS[name](**options)

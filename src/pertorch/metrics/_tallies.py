@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CHUNK_ENTRIES = 2**25  # tallied in one run of features: 2 GB at most
-# Worked on at once: on a CPU by each thread, and so much that it stays in the core's cache.
-ENTRIES = {"cpu": 2**18, "cuda": 2**25}
 
 
-def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Tensor], T]) -> Iterator[T]:
-    """``make(tallies, sizes)`` of a few groups at a time, joined over all groups, for successive runs of features.
+def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Tensor], T], most: int) -> Iterator[T]:
+    """``make(tallies, sizes)`` of groups with `most` entries at a time, joined, for successive runs of features.
 
     Of a sparse matrix only stored entries are touched. What is made is a tensor or a named tuple of tensors, whose
     first axis goes by group, by group and feature, or by distinct value.
@@ -33,16 +31,16 @@ def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Te
     n_entries = cells.csr.nnz + len(cells.sizes) * n_features if sparse else int(cells.offsets[-1]) * n_features
     n_chunks = -(-n_entries // CHUNK_ENTRIES)
     if n_chunks == 1:
-        yield _make(cells.csr if sparse else cells.on(device), cells.offsets, device, make)
+        yield _make(cells.csr if sparse else cells.on(device), cells.offsets, device, make, most)
         return
     columns: Any = cells.csr.tocsc() if sparse else cells.on(device)
     step = -(-n_features // n_chunks)
     for start in range(0, n_features, step):
         chunk = columns[:, start : start + step]
-        yield _make(chunk.tocsr() if sparse else chunk, cells.offsets, device, make)
+        yield _make(chunk.tocsr() if sparse else chunk, cells.offsets, device, make, most)
 
 
-def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tallies, Tensor], T]) -> T:
+def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tallies, Tensor], T], most: int) -> T:
     dense, f = isinstance(rows, Tensor), rows.shape[1]
     table = value_table(rows.reshape(-1) if dense else torch.from_numpy(rows.data).to(device))
     cost = offsets.diff() * f if dense else torch.from_numpy(rows.indptr).long()[offsets].diff()
@@ -52,7 +50,7 @@ def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tall
         piece, sizes = rows[int(cuts[0]) : int(cuts[-1])], cuts.diff().to(device)
         return make((_dense if dense else _sparse)(piece, sizes, span, table), sizes)
 
-    return join(list(map_threads(work, batches(cost, ENTRIES[device.type]), device)))
+    return join(list(map_threads(work, batches(cost, most), device)))
 
 
 def _dense(rows: Tensor, sizes: Tensor, span: range, table: Tensor | None) -> Tallies:

@@ -93,6 +93,8 @@ def resident(stored: Any, device: torch.device) -> Resident | None:
     n = int(stored.indptr[-1])
     if n * (stored.dtype.itemsize + stored.indices.itemsize + 16) + 64 * min(n, _PASS) > 0.8 * free:
         return None
-    indptr = upload(stored.indptr.astype(np.int64, copy=False), device)
-    out = Resident(upload(stored.data[:n], device), upload(stored.indices[:n], device), indptr, stored.shape[1])
+    parts = stored.data[:n], stored.indices[:n], stored.indptr.astype(np.int64, copy=False)
+    if not all(part.flags.writeable for part in parts):  # torch takes no other
+        return None
+    out = Resident(*(upload(torch.from_numpy(part), device) for part in parts), stored.shape[1])
     return out if out.is_sound() else None

@@ -39,6 +39,12 @@ class Responders(NamedTuple):
     converged: Tensor
     collapsed: Tensor
 
+    def host(self, *, controls: bool) -> Responders:
+        """In host memory, in a few copies; the projections of controls only where they are wanted."""
+        first = self.first if controls else self.first._replace(of_controls=self.first.of_controls[:, :0])
+        others = {name: part.cpu() for name, part in self._asdict().items() if name != "first"}
+        return Responders(first=Projection(*(part.cpu() for part in first)), **others)
+
 
 def find_responders(
     targets: Targets,
@@ -47,6 +53,7 @@ def find_responders(
     n_refinements: int,
     min_cells: int,
     scale: bool,
+    with_controls: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> Responders:
     """Call responding cells, all targets of the batch at once.
@@ -62,6 +69,9 @@ def find_responders(
         With fewer responding cells than this, none responds.
     scale
         Whether to divide markers by their standard deviation over target and control cells.
+    with_controls
+        Whether the controls count among the points of the mixture, besides fixing one of its components. Without them
+        its weight is the share of the target's cells that respond.
     options
         ``tol``, ``max_iter``, ``floor`` of :func:`pertorch.solvers.gauss_mixture.fit_mixtures`.
     """
@@ -75,7 +85,7 @@ def find_responders(
     for i in range(1, n_refinements + 1):
         if i > 1:
             projection = project(targets, controls, frame, chosen)
-        p, at_rest = _posterior(projection, chosen, targets.inside, options or {})
+        p, at_rest = _posterior(projection, chosen, targets.inside, options or {}, with_controls=with_controls)
         called = (p > 0.5) & targets.inside
         few = called.sum(1) < min_cells
         same = (called == chosen).all(1)
@@ -91,7 +101,7 @@ def find_responders(
 
 
 def _posterior(
-    projection: Projection, chosen: Tensor, inside: Tensor, options: Mapping[str, Any]
+    projection: Projection, chosen: Tensor, inside: Tensor, options: Mapping[str, Any], *, with_controls: bool
 ) -> tuple[Tensor, Tensor]:
     """Probability of each target cell to respond, and whether the mixture converged. No direction: nobody responds."""
     floor = options.get("floor", 1e-6)
@@ -104,7 +114,9 @@ def _posterior(
     mean = (t * chosen).sum(1) / n.clamp(min=1)
     scatter = ((t - mean[:, None]).square() * chosen).sum(1)
     variance = torch.where(n > 1, scatter / (n - 1).clamp(min=1), known_variance).clamp(min=floor)
-    points = torch.cat([c, t], 1)
-    there = torch.cat([torch.ones_like(c, dtype=torch.bool), inside & projection.exists[:, None]], 1)
+    points, there = t, inside & projection.exists[:, None]
+    if with_controls:
+        points = torch.cat([c, t], 1)
+        there = torch.cat([torch.ones_like(c, dtype=torch.bool), there], 1)
     fit = fit_mixtures(points, there, known_mean, known_variance, mean, variance, **options)
     return torch.where(inside & projection.exists[:, None], fit.posterior(t), 0.0), fit.converged | ~projection.exists

@@ -7,6 +7,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+MARKERS_AT_ONCE = 64
+
 
 @final
 class Controls(NamedTuple):
@@ -28,12 +30,9 @@ class Controls(NamedTuple):
     def of(cls, values: Tensor) -> Controls:
         """With their moments."""
         mean = values.mean(1)
-        scatter = (
-            torch.stack([(row - m).square().sum() for row, m in zip(values, mean, strict=True)])
-            if len(values)
-            else mean
-        )
-        return cls(values, mean, scatter)
+        parts = zip(values.split(MARKERS_AT_ONCE), mean.split(MARKERS_AT_ONCE), strict=True)
+        scatter = [(part - centre[:, None]).square_().sum(1) for part, centre in parts]
+        return cls(values, mean, torch.cat(scatter))
 
 
 @final

@@ -1,16 +1,20 @@
 """Resampling as data: weights, and the random streams behind them; tests from sufficient statistics."""
 
+from pertorch.stats._intervals import METHODS as CI_METHODS
+from pertorch.stats._intervals import bootstrap_interval
 from pertorch.stats._permutations import Permutations
 from pertorch.stats._streams import shuffled, uniform
 from pertorch.stats._two_sample import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
 from pertorch.stats._weights import Bootstrap, Weights
 
 __all__ = [
+    "CI_METHODS",
     "Bootstrap",
     "Moments",
     "Permutations",
     "Weights",
     "benjamini_hochberg",
+    "bootstrap_interval",
     "log_fold_change",
     "shuffled",
     "t_test",

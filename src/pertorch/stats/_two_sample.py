@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, final
 
-import numpy as np
 import scipy.special
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
+import torch
+from torch import Tensor
 
 
 @final
 class Moments(NamedTuple):
-    """Cells, mean and variance (ddof 1), each broadcast against groups × genes."""
+    """Cells, mean and variance (ddof 1), each broadcast against groups × genes; float64, on any device."""
 
-    n: Array
-    mean: Array
-    variance: Array
+    n: Tensor
+    mean: Tensor
+    variance: Tensor
 
     @classmethod
-    def of(cls, n: Array, sums: Array, squares: Array) -> Moments:
+    def of(cls, n: Tensor, sums: Tensor, squares: Tensor) -> Moments:
         """From sums and sums of squares."""
         mean = sums / n
-        return cls(n, mean, np.maximum(squares - n * mean**2, 0) / np.maximum(n - 1, 1))
+        return cls(n, mean, (squares - n * mean**2).clamp(min=0) / (n - 1).clamp(min=1))
 
 
-def wilcoxon(u: Array, n: Array, m: float) -> tuple[Array, Array]:
+def wilcoxon(u: Tensor, n: Tensor, m: float) -> tuple[Tensor, Tensor]:
     """Scores and two-sided p of the rank-sum test: normal, no correction for ties or continuity.
 
     Parameters
@@ -34,12 +33,12 @@ def wilcoxon(u: Array, n: Array, m: float) -> tuple[Array, Array]:
     u
         Mann and Whitney's U of `n` cells against `m` controls.
     """
-    spread = np.sqrt(n * m * (n + m + 1) / 12)
-    scores = np.divide(u - n * m / 2, spread, out=np.zeros(np.broadcast(u, spread).shape), where=spread > 0)
-    return scores, 2 * scipy.special.ndtr(-np.abs(scores))
+    spread = (n * m * (n + m + 1) / 12).sqrt()
+    scores = torch.where(spread > 0, (u - n * m / 2) / spread.clamp(min=1e-300), 0.0)
+    return scores, torch.special.erfc(scores.abs() / math.sqrt(2))
 
 
-def t_test(x: Moments, y: Moments, *, overestimate_variance: bool = False) -> tuple[Array, Array]:
+def t_test(x: Moments, y: Moments, *, overestimate_variance: bool = False) -> tuple[Tensor, Tensor]:
     """Welch's t and its two-sided p; no variance at all is score 0, p 1.
 
     Parameters
@@ -49,16 +48,14 @@ def t_test(x: Moments, y: Moments, *, overestimate_variance: bool = False) -> tu
     """
     m = x.n if overestimate_variance else y.n
     of_x, of_y = x.variance / x.n, y.variance / m
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = (x.mean - y.mean) / np.sqrt(of_x + of_y)
-        freedom = (of_x + of_y) ** 2 / (of_x**2 / (x.n - 1) + of_y**2 / (m - 1))
-        p = 2 * scipy.special.stdtr(freedom, -np.abs(t))
-    return np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf), np.where(
-        np.isnan(p), np.where(np.isinf(t), 0, 1), p
-    )
+    t = (x.mean - y.mean) / (of_x + of_y).sqrt()
+    freedom = (of_x + of_y) ** 2 / (of_x**2 / (x.n - 1) + of_y**2 / (m - 1))
+    # torch has no incomplete beta function.
+    p = torch.from_numpy(2 * scipy.special.stdtr(freedom.cpu().numpy(), -t.abs().cpu().numpy())).to(t.device)
+    return t.nan_to_num(0.0, math.inf, -math.inf), torch.where(p.isnan(), torch.where(t.isinf(), 0.0, 1.0), p)
 
 
-def log_fold_change(mean_x: Array, mean_y: Array, base: float | None = None) -> Array:
+def log_fold_change(mean_x: Tensor, mean_y: Tensor, base: float | None = None) -> Tensor:
     """log2 ratio of the means of log1p data, both taken back by expm1 and raised by 1e-9.
 
     Parameters
@@ -66,22 +63,19 @@ def log_fold_change(mean_x: Array, mean_y: Array, base: float | None = None) -> 
     base
         Of the logarithm that the data are in; ``None`` is natural.
     """
-    unit = 1.0 if base is None else float(np.log(base))
-    result: Array = np.log2((np.expm1(mean_x * unit) + 1e-9) / (np.expm1(mean_y * unit) + 1e-9))
-    return result
+    unit = 1.0 if base is None else math.log(base)
+    return torch.log2((torch.expm1(mean_x * unit) + 1e-9) / (torch.expm1(mean_y * unit) + 1e-9))
 
 
-def benjamini_hochberg(p: Array) -> Array:
+def benjamini_hochberg(p: Tensor) -> Tensor:
     """False discovery rates along the last axis (Benjamini and Hochberg 1995): adjusted p, in the order of `p`.
 
     Examples
     --------
-    >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(4).tolist()
+    >>> benjamini_hochberg(torch.tensor([0.01, 0.04, 0.03, 0.5], dtype=torch.float64)).numpy().round(4).tolist()
     [0.04, 0.0533, 0.0533, 0.5]
     """
     n = p.shape[-1]
-    order = np.argsort(p, axis=-1)[..., ::-1]
-    scaled = np.take_along_axis(p, order, -1) * (n / np.arange(n, 0, -1))
-    adjusted = np.empty_like(scaled)
-    np.put_along_axis(adjusted, order, np.minimum.accumulate(scaled, axis=-1).clip(max=1), -1)
-    return adjusted
+    falling, order = p.sort(dim=-1, descending=True)
+    scaled = falling * (n / torch.arange(n, 0, -1, dtype=p.dtype, device=p.device))
+    return torch.empty_like(p).scatter_(-1, order, scaled.cummin(-1).values.clamp(max=1))

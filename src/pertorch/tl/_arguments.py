@@ -23,3 +23,22 @@ def whole_number(value: Any, name: str, at_least: int | None = None) -> int:
     if at_least is not None and number < at_least:
         raise ValueError(f"{name}={number} must be at least {at_least}.")
     return number
+
+
+def positional(args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a constructor by name: a peer's ``layer_key, obsm_key``, or pertpy's order, which a function begins.
+
+    Raises
+    ------
+    TypeError
+        If there are too many, or one is given twice.
+    """
+    pertpy = ("agg_fct", "layer_key", "obsm_key", "cell_wise_metric")
+    names = pertpy if args and callable(args[0]) else pertpy[1:3]
+    if len(args) > len(names):
+        takes = f"metric, {', '.join(names)}"
+        raise TypeError(f"Distance takes {takes} by position, and was given {len(args) + 1} arguments.")
+    given = dict(zip(names, args, strict=False))
+    if twice := given.keys() & named.keys():
+        raise TypeError(f"{', '.join(sorted(twice))} was given by position and by name.")
+    return given | named

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pertorch.exec import upload
 from pertorch.solvers.projection import Controls, Targets
-from pertorch.tl._operator import Signature
+from pertorch.tl._operator import Reader, Signature, StoredSignature
 from pertorch.tl._screen import Split
 
 BATCH_BYTES = {"cpu": 2**27, "cuda": 2**31}
+SLAB_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of cells at all markers
 # Float64 values that a solver holds for each point of a mixture: five powers, their masked copy, and the E step.
 PER_POINT = 16
 FEW_TARGETS = 8  # fewer at once do not pay
@@ -25,14 +30,16 @@ def read_controls(
 ) -> tuple[Controls, NDArray[np.int64]]:
     """The controls at the union of all markers, and that union."""
     union = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *markers]))
-    if not len(union):
-        return Controls.of(torch.empty(0, len(split.controls), dtype=torch.float64, device=device)), union
-    values = signature.block(split.controls, device, union)
-    return Controls.of(values.T.to(torch.float64).contiguous()), union
+    values = torch.empty(len(union), len(split.controls), dtype=torch.float64, device=device)
+    if len(union):
+        read = _reader(signature, union, device)
+        for start, rows in _slabs(torch.from_numpy(split.controls).to(device), len(union)):
+            values[:, start : start + len(rows)] = read(rows).T
+    return Controls.of(values), union
 
 
 def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[NDArray[np.int64]]:
-    """The targets that have markers, by position in the split, in batches for :func:`read_targets`.
+    """The targets that have markers, by position in the split, in batches for :func:`target_reader`.
 
     Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some.
     """
@@ -55,22 +62,97 @@ def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[ND
     return batches
 
 
-def read_targets(
-    signature: Signature,
-    split: Split,
-    batch: NDArray[np.int64],
-    markers: Markers,
-    union: NDArray[np.int64],
-    device: torch.device,
-) -> Targets:
-    """The cells of a batch of targets, each at its own markers."""
-    n, k = int(split.sizes[batch].max()), max(len(markers[h]) for h in batch)
-    values = torch.zeros(len(batch), n, k, dtype=torch.float64, device=device)
-    inside, used = np.zeros((len(batch), n), dtype=bool), np.zeros((len(batch), k), dtype=bool)
-    at = np.zeros((len(batch), k), dtype=np.int64)
-    for b, h in enumerate(batch.tolist()):
-        cells, genes = split.cells(h), markers[h]
-        values[b, : len(cells), : len(genes)] = signature.block(cells, device, genes)
-        inside[b, : len(cells)], used[b, : len(genes)] = True, True
-        at[b, : len(genes)] = np.searchsorted(union, genes)
-    return Targets(values, *(torch.from_numpy(x).to(device) for x in (inside, at, used)))
+def target_reader(
+    signature: Signature, split: Split, markers: Markers, union: NDArray[np.int64], device: torch.device
+) -> Callable[[NDArray[np.int64]], Targets]:
+    """A function of a batch of targets that gives their cells, each at its own markers."""
+    read = way_to_read(signature, union, device)
+
+    def of_batch(batch: NDArray[np.int64]) -> Targets:
+        chosen = [markers[h] for h in batch.tolist()]
+        n, k = int(split.sizes[batch].max()), max(map(len, chosen))
+        inside = np.arange(n) < split.sizes[batch][:, None]
+        used = np.arange(k) < np.array([len(genes) for genes in chosen])[:, None]
+        # Where a target has fewer markers than another its first one stands, which costs no access to memory.
+        genes = np.stack([np.concatenate([of, np.full(k - len(of), of[0])]) for of in chosen])
+        at = np.searchsorted(union, genes)
+        cells = np.zeros((len(batch), n), dtype=np.int64)
+        cells[inside] = np.concatenate([split.cells(h) for h in batch.tolist()])
+        there = tuple(torch.from_numpy(x).to(device) for x in (inside, np.where(used, at, 0), used))
+        values = read(Wanted(cells, inside, genes, at, [len(of) for of in chosen]), device)
+        return Targets(values.mul_(there[0][:, :, None] & there[2][:, None]), *there)
+
+    return of_batch
+
+
+@final
+class Wanted(NamedTuple):
+    """Cells and genes of a batch of targets, padded.
+
+    Attributes
+    ----------
+    cells, inside
+        Shape ``(B, n)``: rows of the signature, and which of them are meant.
+    genes, places
+        Shape ``(B, k)``: columns of it, and positions of these in the union of all markers.
+    n_genes
+        How many are meant; behind them the first is repeated.
+    """
+
+    cells: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    genes: NDArray[np.int64]
+    places: NDArray[np.int64]
+    n_genes: list[int]
+
+
+def way_to_read(
+    signature: Signature, union: NDArray[np.int64], device: torch.device
+) -> Callable[[Wanted, torch.device], Tensor]:
+    """How a batch is best read: float64, shape ``(B, n, k)``, anything in the padding.
+
+    On a CPU cell by cell. For a GPU single values are picked out of an array on the host; what lies on the GPU, or is
+    made there, is made at all markers in a few launches, and each cell keeps what is its own.
+    """
+    if device.type == "cpu" or not len(union):
+        return partial(_target_by_target, signature)
+    if isinstance(signature, StoredSignature) and signature.matrix.is_host_array:
+        return partial(_picked, signature)
+    return partial(_cells_alike, _reader(signature, union, device), len(union))
+
+
+def _reader(signature: Signature, union: NDArray[np.int64], device: torch.device) -> Reader:
+    return signature.reader(device, union if len(union) < signature.shape[1] else None)
+
+
+def _target_by_target(signature: Signature, wanted: Wanted, device: torch.device) -> Tensor:
+    values = torch.zeros(*wanted.cells.shape, wanted.genes.shape[1], dtype=torch.float64, device=device)
+    for b, (cells, genes, k) in enumerate(zip(wanted.cells, wanted.genes, wanted.n_genes, strict=True)):
+        n = int(np.count_nonzero(wanted.inside[b]))
+        values[b, :n, :k] = signature.block(cells[:n], device, genes[:k])
+    return values
+
+
+def _picked(signature: StoredSignature, wanted: Wanted, device: torch.device) -> Tensor:
+    target, place = (torch.from_numpy(i) for i in np.nonzero(wanted.inside))
+    found = signature.matrix.pick(torch.from_numpy(wanted.cells[wanted.inside]), torch.from_numpy(wanted.genes)[target])
+    values = torch.zeros(*wanted.cells.shape, found.shape[1], dtype=torch.float64, device=device)
+    values[target.to(device), place.to(device)] = upload(found, device).double()
+    return values
+
+
+def _cells_alike(read: Reader, n_columns: int, wanted: Wanted, device: torch.device) -> Tensor:
+    target, place = (torch.from_numpy(i).to(device) for i in np.nonzero(wanted.inside))
+    cells, order = torch.from_numpy(wanted.cells[wanted.inside]).to(device).sort()  # as they are stored
+    target, place, at = target[order], place[order], torch.from_numpy(wanted.places).to(device)
+    values = torch.zeros(*wanted.cells.shape, at.shape[1], dtype=torch.float64, device=device)
+    for start, rows in _slabs(cells, n_columns):
+        here = slice(start, start + len(rows))
+        values[target[here], place[here]] = read(rows).gather(1, at[target[here]]).double()
+    return values
+
+
+def _slabs(rows: Tensor, n_columns: int) -> Iterator[tuple[int, Tensor]]:
+    step = max(1, SLAB_BYTES[rows.device.type] // max(1, 8 * n_columns))
+    for start in range(0, len(rows), step):
+        yield start, rows[start : start + step]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pertorch.exec import map_threads, resolve_devices
 from pertorch.solvers.gauss_mixture_refine import Responders, find_responders
 from pertorch.solvers.projection import Projection
-from pertorch.tl._blocks import Markers, cut_batches, read_controls, read_targets
+from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
 from pertorch.tl._operator import Signature
 from pertorch.tl._screen import Screen, Split, split_key
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 NOT_PERTURBED = "NP"
+NULLABLE = {"n_iter": "Int64", "converged": "boolean", "perturbed_fraction": "float64", "mean_score": "float64"}
 ONE_CELL, FEW_MARKERS, NO_DIRECTION = "one cell", "too few markers", "no direction"
 
 
@@ -35,20 +36,14 @@ class Positions:
 
     @classmethod
     def of(cls, split: Split, h: int, b: int, projection: Projection) -> Positions:
-        """Of the split's `h`-th target, the `b`-th of its batch, in the order of the data."""
-        cells = split.cells(h)
-        rows = np.concatenate([split.controls, cells])
-        values = np.concatenate(
-            [projection.of_controls[b].cpu().numpy(), projection.of_targets[b, : len(cells)].cpu().numpy()]
-        )
-        order = np.argsort(rows)
-        return cls(rows[order], order < len(split.controls), values[order])
-
-    def frame(self, screen: Screen, target: int, obs_names: pd.Index, pert_key: str) -> pd.DataFrame:
-        """As both peers store it: cells × (``pvec``, label)."""
-        names = [str(screen.groups.names[screen.control]), str(screen.groups.names[target])]
-        label = pd.Categorical.from_codes((~self.is_control).astype(np.int8), categories=names)
-        return pd.DataFrame({"pvec": self.values, pert_key: label}, index=obs_names[self.rows])
+        """Of the split's `h`-th target, the `b`-th of its batch, in the order of the data; from host memory."""
+        cells, controls = split.cells(h), split.controls  # each ascending
+        is_control = np.ones(len(controls) + len(cells), dtype=bool)
+        is_control[np.searchsorted(controls, cells) + np.arange(len(cells))] = False
+        rows, values = np.empty(len(is_control), dtype=np.int64), np.empty(len(is_control))
+        rows[is_control], values[is_control] = controls, projection.of_controls[b].numpy()
+        rows[~is_control], values[~is_control] = cells, projection.of_targets[b, : len(cells)].numpy()
+        return cls(rows, is_control, values)
 
 
 @final
@@ -79,13 +74,28 @@ class Calls:
         adata.obs[f"{column}_global"] = _labels(kind, [control, NOT_PERTURBED, perturbation_type])
         adata.obs[f"{column}_p_{perturbation_type.lower()}"] = self.posterior
         if projections:
-            adata.uns["mixscape"] = {
-                names[target]: {
-                    key: positions.frame(screen, target, adata.obs_names, pert_key) for key, positions in parts.items()
-                }
-                for target, parts in self.projections.items()
-            }
+            adata.uns["mixscape"] = self._frames(screen, names, adata.obs_names, pert_key)
         adata.uns["mixscape_status"] = status_frame(self.status, screen)
+
+    def _frames(
+        self, screen: Screen, names: NDArray[Any], obs_names: pd.Index, pert_key: str
+    ) -> dict[str, dict[str, pd.DataFrame]]:
+        """Projections as both peers store them: target → split → cells × (``pvec``, label)."""
+        every = [(target, key, at) for target, parts in self.projections.items() for key, at in parts.items()]
+        if not every:
+            return {}
+        # One table cut up: making one takes pandas longer than all of their rows.
+        codes = np.concatenate([np.where(at.is_control, screen.control, target) for target, _, at in every])
+        table = pd.DataFrame(
+            {"pvec": np.concatenate([at.values for *_, at in every]), pert_key: _labels(codes, names, only_used=False)},
+            index=obs_names[np.concatenate([at.rows for *_, at in every])],
+        )
+        frames: dict[str, dict[str, pd.DataFrame]] = {}
+        stop = 0
+        for target, key, at in every:
+            start, stop = stop, stop + len(at.rows)
+            frames.setdefault(names[target], {})[key] = table.iloc[start:stop]
+        return frames
 
 
 def classify(
@@ -97,6 +107,8 @@ def classify(
     n_refinements: int,
     least: int,
     scale: bool,
+    with_controls: bool,
+    projections: bool,
     options: Mapping[str, Any],
 ) -> None:
     """Call the responding cells of one split into `calls`."""
@@ -104,21 +116,29 @@ def classify(
     tested = testable(split, markers, least)
     calls.status += untested_rows(split, markers, tested)
     controls, union = read_controls(signature, split, tested, device)
+    read = target_reader(signature, split, tested, union, device)
 
     def work(batch: NDArray[np.int64]) -> Responders:
-        targets = read_targets(signature, split, batch, tested, union, device)
-        return find_responders(
-            targets, controls, n_refinements=n_refinements, min_cells=least, scale=scale, options=options
+        found = find_responders(
+            read(batch),
+            controls,
+            n_refinements=n_refinements,
+            min_cells=least,
+            scale=scale,
+            with_controls=with_controls,
+            options=options,
         )
+        return found.host(controls=projections)
 
     batches = cut_batches(split, tested, device)
     for batch, found in zip(batches, map_threads(work, batches, device), strict=True):
         for b, h in enumerate(batch.tolist()):
             cells = split.cells(h)
-            calls.responds[cells] = found.responds[b, : len(cells)].cpu().numpy()
-            calls.posterior[cells] = found.posterior[b, : len(cells)].cpu().numpy()
-            of_target = calls.projections.setdefault(int(split.targets[h]), {})
-            of_target[split_key(split)] = Positions.of(split, h, b, found.first)
+            calls.responds[cells] = found.responds[b, : len(cells)].numpy()
+            calls.posterior[cells] = found.posterior[b, : len(cells)].numpy()
+            if projections:
+                of_target = calls.projections.setdefault(int(split.targets[h]), {})
+                of_target[split_key(split)] = Positions.of(split, h, b, found.first)
             calls.status.append(_tested_row(split, h, b, len(tested[h]), found, float(calls.responds[cells].mean())))
 
 
@@ -151,6 +171,8 @@ def status_frame(rows: Sequence[Mapping[str, Any]], screen: Screen) -> pd.DataFr
     frame = pd.DataFrame(rows, columns=[*(columns or ("target", "split")), "status"])
     order = np.lexsort([frame["target"], pd.factorize(frame["split"])[0]])
     frame = frame.iloc[order].reset_index(drop=True)
+    # Missing where a target was not tested: such columns must still be written to a file.
+    frame = frame.astype({name: dtype for name, dtype in NULLABLE.items() if name in frame})
     frame["target"] = [str(screen.groups.names[h]) for h in frame["target"]]
     return frame
 
@@ -181,8 +203,9 @@ def _classes(screen: Screen, kind: NDArray[np.int64], names: NDArray[Any], pertu
     return _labels(codes, [control, *texts])
 
 
-def _labels(codes: NDArray[np.int64], texts: Sequence[str]) -> pd.Categorical:
-    """A categorical of the texts that occur; −1 is missing."""
+def _labels(codes: NDArray[np.int64], texts: Sequence[str] | NDArray[Any], *, only_used: bool = True) -> pd.Categorical:
+    """A categorical of the texts, those that occur or all; −1 is missing."""
     categories, where = np.unique(np.array(texts, dtype=object), return_inverse=True)
     codes = np.where(codes < 0, -1, where[codes])
-    return pd.Categorical.from_codes(codes, categories=categories).remove_unused_categories()
+    labels = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
+    return labels.remove_unused_categories() if only_used else labels

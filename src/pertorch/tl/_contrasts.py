@@ -79,7 +79,7 @@ def references(selected_group: Any, known: Groups) -> tuple[list[Any], bool]:
         If there is none, or one has no cells.
     """
     several = isinstance(selected_group, Sequence | np.ndarray | pd.Index) and not isinstance(selected_group, str)
-    names = list(known.select(selected_group if several else [selected_group]).names)
+    names = [known.names[k] for k in known.positions(selected_group if several else [selected_group])]
     if not names:
         raise ValueError("selected_group=[] names no reference: name one group or several.")
     return names, not several

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
+from pertorch.data import Cells, Groups, Pairs, open_matrix
 from pertorch.data._frames import labels
 from pertorch.exec import progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
@@ -48,6 +48,8 @@ class DistanceTest:
         Method of ``statsmodels.stats.multitest.multipletests``, over the tested groups.
     random_state
         Seed.
+    alpha
+        pertpy's former name of `padj_threshold`.
     **options
         Options of the metric.
 
@@ -67,8 +69,10 @@ class DistanceTest:
         padj_threshold: float = 0.05,
         correction: str = "holm-sidak",
         random_state: int = 0,
+        alpha: float | None = None,
         **options: Any,
     ) -> None:
+        padj_threshold = padj_threshold if alpha is None else alpha
         if layer_key is not None and obsm_key is not None:
             raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
         if not 0 < padj_threshold < 1:
@@ -192,11 +196,8 @@ def _nulls(
     if isinstance(metric, KernelMetric):
         yield from kernel_nulls(metric, cells, pairs, permutations, device, tick).numpy()
         return
-    blocks = cells.on(device).split(cells.sizes.tolist())
     for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
-        both = torch.cat([blocks[a], blocks[b]])
-        twice = Groups(("left", "right"), np.repeat(np.arange(2), len(both)))
-        dealt = Cells(as_matrix(torch.cat([both, both]), cells.matrix.name), twice)
+        dealt = cells.twice(a, b, device)
         yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
         tick(relabelled.n_replicates)
 

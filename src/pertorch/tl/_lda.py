@@ -13,15 +13,15 @@ from pertorch.data import Matrix, nearest, open_matrix
 from pertorch.exec import map_threads, resolve_devices
 from pertorch.solvers.lda import discriminants
 from pertorch.solvers.lda_axes import Group, Shared, principal_axes
+from pertorch.tl._compare import TestMethod
 from pertorch.tl._marker_sets import marker_sets
-from pertorch.tl._markers import TestMethod
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 # Targets whose axes are found together: their products with the controls are one.
-GROUPS_AT_ONCE = 10
+GROUPS_AT_ONCE = 4
 SLAB_BYTES = 2**25
 
 

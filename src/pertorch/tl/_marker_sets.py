@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pertorch.data import nearest, open_matrix
-from pertorch.tl._markers import TestMethod, compare, log_base
+from pertorch.tl._compare import TestMethod, compare
+from pertorch.tl._markers import log_base
 from pertorch.tl._screen import Screen
 
 if TYPE_CHECKING:
@@ -35,11 +36,8 @@ def marker_sets(
     if given is not None:
         return [[np.sort(genes) for genes in of_split] for of_split in given_sets(given, screen, adata.var_names)]
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
-    sets = []
-    for split in screen.splits:
-        found = compare(matrix, split, test_method, base)
-        sets.append([found.passing(h, logfc_threshold, pval_cutoff) for h in range(len(split.targets))])
-    return sets
+    compared = (compare(matrix, split, test_method, base) for split in screen.splits)
+    return [[of.genes for of in found.passing(logfc_threshold, pval_cutoff)] for found in compared]
 
 
 def given_sets(given: Given, screen: Screen, genes: pd.Index) -> list[list[Genes]]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from pertorch.data import Matrix, open_matrix
-from pertorch.exec import map_threads, resolve_devices
-from pertorch.ops import mann_whitney
-from pertorch.stats import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
+from pertorch.data import open_matrix
+from pertorch.tl._compare import Comparison, TestMethod, compare
 from pertorch.tl._screen import Screen, Split, check_choice
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-TestMethod = Literal["wilcoxon", "t-test", "t-test_overestim_var"]
-RUN_CELLS = 100_000
 
 
 def perturbation_markers(
@@ -92,7 +85,7 @@ def perturbation_markers(
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
     frames = []
     for split in screen.splits:
-        found = compare(matrix, split, test_method, base)
+        found = compare(matrix, split, test_method, base).host()
         keep = (split.sizes > 1) & (True if wanted is None else np.isin(split.targets, wanted))
         frame = _frame(found, screen, split, adata.var_names, keep)
         if split_by is not None:
@@ -100,81 +93,6 @@ def perturbation_markers(
         frames.append(_filtered(frame, logfc_threshold, pval_cutoff))
     warn_of_single_cells(screen)
     return pd.concat(frames, ignore_index=True)
-
-
-@final
-class Comparison(NamedTuple):
-    """Statistics of each target of a split against its controls: each of shape ``(targets, genes)``, float64."""
-
-    scores: NDArray[np.float64]
-    logfoldchanges: NDArray[np.float64]
-    pvals: NDArray[np.float64]
-    pvals_adj: NDArray[np.float64]
-
-    def passing(self, h: int, logfc_threshold: float, pval_cutoff: float) -> NDArray[np.int64]:
-        """Markers of the split's `h`-th target, as positions of genes in ascending order."""
-        return np.flatnonzero((np.abs(self.logfoldchanges[h]) >= logfc_threshold) & (self.pvals_adj[h] < pval_cutoff))
-
-
-def compare(matrix: Matrix, split: Split, method: TestMethod, base: float | None) -> Comparison:
-    """Test all targets of a split. Statistics of single cells mean nothing."""
-    if not len(split.targets):
-        return Comparison(*np.zeros((4, 0, matrix.shape[1])))
-    device = resolve_devices()[0]
-    n_threads = torch.get_num_threads() if device.type == "cpu" else 1
-    runs = _runs(split, n_threads)
-
-    def work(run: slice) -> Sums:
-        return _sums(matrix, split, run, device, ranks=method == "wilcoxon")
-
-    found = list(map_threads(work, runs, device))
-    every = Sums(*(np.concatenate([parts[0][:1], *(part[1:] for part in parts)]) for parts in zip(*found, strict=True)))
-    n = np.diff(split.offsets).astype(np.float64)[:, None]
-    of_groups = Moments.of(n, every.values, every.squares)
-    targets, controls = (Moments(*(part[at] for part in of_groups)) for at in (slice(1, None), slice(0, 1)))
-    if method == "wilcoxon":
-        scores, p = wilcoxon(every.u[1:], n[1:], float(n[0, 0]))
-    else:
-        scores, p = t_test(targets, controls, overestimate_variance=method == "t-test_overestim_var")
-    return Comparison(scores, log_fold_change(targets.mean, controls.mean, base), p, benjamini_hochberg(p))
-
-
-@final
-class Sums(NamedTuple):
-    """What the tests are made of: U, sums and sums of squares, each ``(1 + targets, genes)``, the control first."""
-
-    u: NDArray[np.float64]
-    values: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-
-def _sums(matrix: Matrix, split: Split, run: slice, device: torch.device, *, ranks: bool) -> Sums:
-    """Of a run of targets, slab of genes by slab of genes."""
-    first, last = split.offsets[run.start + 1], split.offsets[run.stop + 1]
-    rows = np.concatenate([split.controls, split.rows[first:last]])
-    offsets = np.concatenate([[0], split.offsets[run.start + 1 : run.stop + 2] - first + len(split.controls)])
-    sizes = torch.from_numpy(np.diff(offsets))
-    out = Sums(*np.zeros((3, len(sizes), matrix.shape[1])))
-    for start, slab in matrix.column_slabs(rows):
-        genes = slice(start, start + slab.shape[1])
-        cuts = torch.from_numpy(mann_whitney.group_cuts(slab.indices, slab.indptr, offsets)).to(device)
-        values = torch.from_numpy(slab.data).to(device)
-        out.values[:, genes], out.squares[:, genes] = (x.T.cpu().numpy() for x in mann_whitney.moments(values, cuts))
-        if ranks:
-            out.u[:, genes] = mann_whitney.u_statistics(values, cuts, sizes).T.cpu().numpy()
-    return out
-
-
-def _runs(split: Split, n_threads: int) -> list[slice]:
-    """Targets in runs of about as many cells: one or more a thread, each several times larger than the controls.
-
-    A run is transposed and sorted by itself, together with the controls, so it bounds the memory as well.
-    """
-    n_controls, n_cells = int(split.offsets[1]), int(split.offsets[-1] - split.offsets[1])
-    n_runs = max(1, min(n_cells // max(1, 2 * n_controls), max(n_threads, n_cells // RUN_CELLS)))
-    ends = np.searchsorted(split.offsets[1:] - n_controls, np.arange(1, n_runs) * (n_cells / n_runs))
-    cuts = np.unique([0, *ends, len(split.targets)]).tolist()
-    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
 def log_base(adata: AnnData) -> float | None:
@@ -205,7 +123,7 @@ def _frame(found: Comparison, screen: Screen, split: Split, genes: pd.Index, kee
     columns["pval_adj"] = found.pvals_adj
     target = pd.Series(names, dtype=object).repeat(len(genes)).reset_index(drop=True)
     gene = np.tile(genes.to_numpy(), len(names))
-    return pd.DataFrame({"target": target, "gene": gene} | {key: v[keep].ravel() for key, v in columns.items()})
+    return pd.DataFrame({"target": target, "gene": gene} | {key: v.numpy()[keep].ravel() for key, v in columns.items()})
 
 
 def _filtered(frame: pd.DataFrame, logfc_threshold: float | None, pval_cutoff: float | None) -> pd.DataFrame:

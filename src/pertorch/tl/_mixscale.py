@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pertorch.data import obs_column
 from pertorch.exec import resolve_devices
 from pertorch.solvers.projection import Frame, Projection, project, project_clipped
-from pertorch.tl._blocks import Markers, cut_batches, read_controls, read_targets
+from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
 from pertorch.tl._classify import NO_DIRECTION, status_frame, status_row, testable, untested_rows
-from pertorch.tl._markers import TestMethod, warn_of_single_cells
+from pertorch.tl._compare import TestMethod
+from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale_markers import Search, top_markers
 from pertorch.tl._operator import find_signature
 from pertorch.tl._screen import Screen, Split, check_choice, check_least, target_of
@@ -121,14 +122,15 @@ def mixscale(
         tested = testable(split, found, min_de_genes)
         scores.status += untested_rows(split, found, tested)
         controls, union = read_controls(signature, split, tested, device)
+        read = target_reader(signature, split, tested, union, device)
         for batch in cut_batches(split, tested, device):
-            targets = read_targets(signature, split, batch, tested, union, device)
+            targets = read(batch)
             frame = Frame.over_all(targets, controls, scale=scale)
             if clip is None:
                 line = project(targets, controls, frame, targets.inside)
             else:
                 line = project_clipped(targets, controls, frame, clip)
-            scores.take(split, batch, line, tested)
+            scores.take(split, batch, line, tested, with_controls=score_controls)
     warn_of_single_cells(screen)
     target = target_of(adata, copy=copy)
     scores.write(target, screen, new_class_name, with_controls=score_controls)
@@ -145,17 +147,21 @@ class _Scores:
     status: list[dict[str, Any]] = field(default_factory=list)
     of_controls: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = field(default_factory=dict)
 
-    def take(self, split: Split, batch: NDArray[np.int64], line: Projection, tested: Markers) -> None:
+    def take(
+        self, split: Split, batch: NDArray[np.int64], line: Projection, tested: Markers, *, with_controls: bool
+    ) -> None:
         """Standardise a batch by its controls."""
         centre = line.of_controls.mean(1, keepdim=True)
         spread = line.of_controls.std(1, keepdim=True) if len(split.controls) > 1 else torch.ones_like(centre)
         spread = torch.where(spread > 0, spread, 1.0)
-        scores, controls = (((t - centre) / spread).cpu().numpy() for t in (line.of_targets, line.of_controls))
-        for b, h in enumerate(batch.tolist()):
-            cells, exists = split.cells(h), bool(line.exists[b])
+        scores = ((line.of_targets - centre) / spread).cpu().numpy()
+        controls = ((line.of_controls - centre) / spread).cpu().numpy() if with_controls else None
+        for b, (h, exists) in enumerate(zip(batch.tolist(), line.exists.tolist(), strict=True)):
+            cells = split.cells(h)
             if exists:
                 self.values[cells] = scores[b, : len(cells)]
-                self.of_controls.setdefault(int(split.targets[h]), []).append((split.controls, controls[b]))
+                if controls is not None:
+                    self.of_controls.setdefault(int(split.targets[h]), []).append((split.controls, controls[b]))
             status = "scored" if exists else NO_DIRECTION
             self.status.append(
                 status_row(split, h, len(tested[h]), status, mean_score=float(self.values[cells].mean()))
@@ -178,9 +184,10 @@ class _Scores:
 
 def _names(screen: Screen, markers: list[list[NDArray[np.int64]]], genes: pd.Index, least: int) -> dict[str, Any]:
     """Target → names of the markers that score it, over all splits."""
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, list[NDArray[np.int64]]] = {}
     for split, of_split in zip(screen.splits, markers, strict=True):
         for h, at in zip(split.targets, of_split, strict=True):
             if len(at) >= least:
-                found.setdefault(str(screen.groups.names[h]), {}).update(dict.fromkeys(genes[at]))
-    return {target: np.array(list(names), dtype=object) for target, names in found.items()}
+                found.setdefault(str(screen.groups.names[h]), []).append(at)
+    named = genes.to_numpy(dtype=object)
+    return {target: named[pd.unique(np.concatenate(parts))] for target, parts in found.items()}

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pertorch.data import open_matrix
 from pertorch.stats import uniform
+from pertorch.tl._compare import TestMethod, compare
 from pertorch.tl._marker_sets import Genes, Given, given_sets
-from pertorch.tl._markers import TestMethod, compare, log_base
+from pertorch.tl._markers import log_base
 from pertorch.tl._screen import Screen, Split
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def top_markers(
     found: dict[int, dict[int, None]] = {}
     for split in _comparisons(screen, search, labels, owner):
         tested = compare(matrix, split, search.method, base)
-        for h, label in enumerate(split.targets):
-            if split.sizes[h] > 1:
-                genes = tested.passing(h, search.logfc_threshold, search.pval_cutoff)
-                best = genes[np.argsort(tested.pvals[h, genes], kind="stable")][: search.most]
+        passing = tested.passing(search.logfc_threshold, search.pval_cutoff)
+        for label, size, (genes, pvals) in zip(split.targets, split.sizes, passing, strict=True):
+            if size > 1:
+                best = genes[np.argsort(pvals, kind="stable")][: search.most]
                 found.setdefault(int(owner[label]), {}).update(dict.fromkeys(best.tolist()))
     sets = {target: np.array(list(genes), dtype=np.int64) for target, genes in found.items()}
     return [[sets.get(int(h), np.empty(0, dtype=np.int64)) for h in split.targets] for split in screen.splits]
@@ -73,8 +74,13 @@ def top_markers(
 def _tests(screen: Screen, guides: pd.Series | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Label of each cell (−1 takes no part), and the target that each label belongs to."""
     codes = screen.groups.codes
+    if guides is None:
+        others = np.array([h for h in range(len(screen.groups.names)) if h != screen.control], dtype=np.int64)
+        label = np.full(len(screen.groups.names) + 1, -1)  # the last entry serves code −1
+        label[others], label[screen.control] = np.arange(1, len(others) + 1), CONTROL
+        return label[codes], np.concatenate([[screen.control], others])
     of_target = (codes >= 0) & (codes != screen.control)
-    part = np.zeros_like(codes) if guides is None else pd.factorize(guides)[0]
+    part = pd.factorize(guides)[0]
     of_target &= part >= 0
     pairs = pd.MultiIndex.from_arrays([codes[of_target], part[of_target]])
     which, names = pd.factorize(pairs)

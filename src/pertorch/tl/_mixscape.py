@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import pandas as pd
 
 from pertorch.tl._classify import Calls, classify
+from pertorch.tl._compare import TestMethod
 from pertorch.tl._lda import lda
 from pertorch.tl._marker_sets import marker_sets
-from pertorch.tl._markers import TestMethod, warn_of_single_cells
+from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale import mixscale
 from pertorch.tl._operator import find_signature
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
@@ -19,6 +20,7 @@ from pertorch.tl._signature import perturbation_signature
 if TYPE_CHECKING:
     from anndata import AnnData
 
+FitOn = Literal["all", "targets"]
 # Options of scikit-learn's GaussianMixture, which pertpy passes on. Those of the fit are ours too; the rest choose
 # among starts that a converged fit does not need.
 FIT_OPTIONS = {"tol": "tol", "max_iter": "max_iter", "reg_covar": "floor"}
@@ -43,6 +45,7 @@ def mixscape(
     perturbation_type: str = "KO",
     random_state: int | None = 0,
     de_genes_by_target: Mapping[Any, Sequence[str]] | pd.DataFrame | None = None,
+    fit_on: FitOn = "all",
     store_projections: bool = True,
     copy: bool = False,
     **gmmkwargs: Any,
@@ -87,6 +90,10 @@ def mixscape(
     de_genes_by_target
         Markers of your own instead of the test: gene names by target, or a table such as
         :func:`pertorch.tl.perturbation_markers` returns.
+    fit_on
+        Cells that the mixture is fitted to: ``"all"``, the target's and the controls (as the peers), or ``"targets"``.
+        Then its weight is the share of the target's own cells that are perturbed, not diluted by the controls, which
+        still fix one component: more cells count as perturbed, and on simulated screens more calls are right.
     store_projections
         Whether to write ``adata.uns["mixscape"]``, which takes a row per control cell for each target.
     copy
@@ -120,6 +127,7 @@ def mixscape(
     """
     del random_state
     check_choice("test_method", test_method, get_args(TestMethod))
+    check_choice("fit_on", fit_on, get_args(FitOn))
     check_least("iter_num", iter_num, 0)
     check_least("min_de_genes", min_de_genes, 1)
     options = _fit_options(gmmkwargs)
@@ -136,7 +144,16 @@ def mixscape(
     calls = Calls.none(adata.n_obs)
     for split, markers in zip(screen.splits, sets, strict=True):
         classify(
-            calls, signature, split, markers, n_refinements=iter_num, least=min_de_genes, scale=scale, options=options
+            calls,
+            signature,
+            split,
+            markers,
+            n_refinements=iter_num,
+            least=min_de_genes,
+            scale=scale,
+            with_controls=fit_on == "all",
+            projections=store_projections,
+            options=options,
         )
     warn_of_single_cells(screen)
     target = target_of(adata, copy=copy)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix, open_matrix
-from pertorch.exec import map_threads
+from pertorch.ops.segment import expand
 from pertorch.tl._screen import Screen, split_key
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ GRAPH = "X_pert_neighbors"  # obsp: row i holds 1/k at each of the k controls th
 MEANS = "X_pert_means"  # varm: mean of the controls of each split
 
 Rows = NDArray[np.int64]
+Reader = Callable[[Tensor], Tensor]
 
 
 class Signature(ABC):
@@ -39,14 +41,21 @@ class Signature(ABC):
         return self.matrix.shape
 
     @abstractmethod
-    def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
-        """These cells and genes: shape ``(len(rows), len(columns))``, floating, on `device`.
+    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
+        """A function of rows that gives them at these genes; what all rows share is read once.
+
+        What it takes is of shape ``(n,)``, int64, on `device`; what it gives of shape ``(n, len(columns))``, floating,
+        there.
 
         Raises
         ------
         ValueError
             If a value that it needs is NaN or infinite.
         """
+
+    def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
+        """These cells and genes, read once: see :meth:`reader`."""
+        return self.reader(device, columns)(_on(device, rows))
 
 
 @final
@@ -56,9 +65,40 @@ class StoredSignature(Signature):
 
     matrix: Matrix
 
-    def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
+    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
         """See :class:`Signature`."""
-        return self.matrix.rows(_on(device, rows), columns)
+        del device  # that of the rows
+        return lambda rows: self.matrix.rows(rows, columns)
+
+
+@final
+@dataclass(frozen=True)
+class Neighbors:
+    """The control cells that each cell is compared with: those of cell ``i`` are ``cells[indptr[i]:indptr[i + 1]]``.
+
+    Tensors of int64, on the device where they were found.
+    """
+
+    cells: Tensor
+    indptr: Tensor
+
+    @classmethod
+    def of(cls, graph: sp.csr_array) -> Neighbors:
+        """From a graph, cells × cells."""
+        return cls(*(torch.from_numpy(part.astype(np.int64)) for part in (graph.indices, graph.indptr)))
+
+    def graph(self) -> sp.csr_matrix:
+        """Cells × cells: row ``i`` holds 1/k at each of the k controls of cell ``i``."""
+        indptr, cells = self.indptr.cpu().numpy(), self.cells.cpu().numpy()
+        counts = np.diff(indptr)
+        small = np.int32 if len(cells) < 2**31 else np.int64
+        weights = np.repeat((1 / np.maximum(counts, 1)).astype(np.float32), counts)
+        n = len(counts)
+        return sp.csr_matrix((weights, cells.astype(np.int32), indptr.astype(small)), shape=(n, n))
+
+    def to(self, device: torch.device) -> Neighbors:
+        """On another device."""
+        return Neighbors(self.cells.to(device), self.indptr.to(device))
 
 
 @final
@@ -70,39 +110,40 @@ class NeighborSignature(Signature):
     ----------
     matrix
         Log-normalised expression (natural logarithm).
-    graph
-        CSR, cells × cells: the columns of row ``i`` are the control cells that cell ``i`` is compared with.
+    neighbors
+        The controls that each cell is compared with.
     """
 
     matrix: Matrix
-    graph: sp.csr_array
+    neighbors: Neighbors
 
     @cached_property
-    def _controls(self) -> tuple[Rows, Rows]:
-        """Cells that are someone's neighbour, and the position of each cell among them."""
-        controls = np.unique(self.graph.indices).astype(np.int64)
-        position = np.zeros(self.shape[0], dtype=np.int64)
-        position[controls] = np.arange(len(controls))
-        return controls, position
-
-    @cached_property
-    def _expressed(self) -> dict[torch.device, Tensor]:
+    def _placed(self) -> dict[torch.device, tuple[Neighbors, Tensor, Tensor]]:
         return {}
 
-    def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
+    def _on(self, device: torch.device) -> tuple[Neighbors, Tensor, Tensor]:
+        """The neighbours there, cells that are someone's neighbour, and the position of each cell among those."""
+        if device not in self._placed:
+            neighbors = self.neighbors.to(device)
+            used = torch.zeros(self.shape[0], dtype=torch.bool, device=device)
+            used[neighbors.cells] = True
+            self._placed[device] = neighbors, torch.nonzero(used)[:, 0], used.cumsum(0) - 1
+        return self._placed[device]
+
+    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
         """See :class:`Signature`."""
-        controls, position = self._controls
-        if columns is not None:
-            expressed = self.matrix.rows(_on(device, controls), columns).expm1_()
-        else:
-            if device not in self._expressed:
-                self._expressed[device] = self.matrix.rows(_on(device, controls)).expm1_()
-            expressed = self._expressed[device]
-        graph = self.graph[rows]
-        bags = _on(device, position[graph.indices])
-        starts = _on(device, graph.indptr[:-1].astype(np.int64))
-        reference = torch.nn.functional.embedding_bag(bags, expressed, starts, mode="mean")
-        return reference.log1p_().sub_(self.matrix.rows(_on(device, rows), columns))
+        neighbors, controls, position = self._on(device)
+        expressed = self.matrix.rows(controls, columns).expm1_()
+
+        def read(rows: Tensor) -> Tensor:
+            start = neighbors.indptr[rows]
+            counts = neighbors.indptr[rows + 1] - start
+            at, _ = expand(start, counts)
+            bags = position[neighbors.cells[at]]
+            reference = torch.nn.functional.embedding_bag(bags, expressed, counts.cumsum(0) - counts, mode="mean")
+            return reference.log1p_().sub_(self.matrix.rows(rows, columns))
+
+        return read
 
 
 @final
@@ -124,21 +165,20 @@ class SplitSignature(Signature):
     codes: Rows
     means: NDArray[np.float64]
 
-    def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
+    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
         """See :class:`Signature`."""
         means = self.means if columns is None else self.means[:, columns]
-        reference = torch.from_numpy(means).to(device, self.matrix.dtype)
-        out = reference[_on(device, self.codes[rows])]
-        return out.sub_(self.matrix.rows(_on(device, rows), columns))
+        reference, codes = torch.from_numpy(means).to(device, self.matrix.dtype), _on(device, self.codes)
+        return lambda rows: reference[codes[rows]].sub_(self.matrix.rows(rows, columns))
 
 
-def split_signature(matrix: Matrix, screen: Screen) -> SplitSignature:
+def split_signature(matrix: Matrix, screen: Screen, device: torch.device) -> SplitSignature:
     """Compare each cell with the mean of the controls of its split."""
     codes = np.empty(matrix.shape[0], dtype=np.int64)
     means = np.empty((len(screen.splits), matrix.shape[1]))
     for s, split in enumerate(screen.splits):
         codes[split.members] = s
-        means[s] = _mean(matrix, split.controls)
+        means[s] = _mean(matrix, split.controls, device)
     return SplitSignature(matrix, codes, means)
 
 
@@ -162,7 +202,7 @@ def find_signature(adata: AnnData, layer: str | None) -> Signature:
                 f"{lost} cell(s) are compared with neighbours in obsp[{GRAPH!r}] that this AnnData no longer holds: "
                 "run perturbation_signature again."
             )
-        return NeighborSignature(open_matrix(adata, "X"), graph)
+        return NeighborSignature(open_matrix(adata, "X"), Neighbors.of(graph))
     if MEANS in adata.varm:
         means = adata.varm[MEANS]
         labels = adata.obs[adata.uns[LAYER]["split_by"]].astype(str)
@@ -179,7 +219,7 @@ def write_implicit(adata: AnnData, signature: NeighborSignature | SplitSignature
     """Store what the signature is made of, in place of the layer."""
     clear(adata)
     if isinstance(signature, NeighborSignature):
-        adata.obsp[GRAPH] = sp.csr_matrix(signature.graph)
+        adata.obsp[GRAPH] = signature.neighbors.graph()
         adata.uns[LAYER] = {"ref_selection_mode": "nn"}
         return
     names = [split_key(split) for split in screen.splits]
@@ -194,37 +234,13 @@ def clear(adata: AnnData) -> None:
             del mapping[key]
 
 
-def materialize(
-    signature: Signature, device: torch.device, output: Literal["auto", "dense", "sparse"], batch_size: int | None
-) -> Any:
-    """The whole signature in host memory, slab of cells by slab: dense, or CSR where that is the smaller."""
-    n, n_genes = signature.shape
-    probe = signature.block(np.unique(np.linspace(0, n - 1, min(n, 128)).astype(np.int64)), device)
-    item = probe.element_size()
-    density = float(torch.count_nonzero(probe)) / max(1, probe.numel())
-    sparse = output == "sparse" or (output == "auto" and density * (item + 4) < item)
-    slab_bytes = 2**23 if device.type == "cpu" else 2**29
-    step = batch_size or max(1, slab_bytes // max(1, n_genes * item))
-    out = None if sparse else np.empty((n, n_genes), dtype=probe.numpy(force=True).dtype)
-
-    def work(start: int) -> sp.csr_array | None:
-        block = signature.block(np.arange(start, min(start + step, n)), device)
-        if out is None:
-            return sp.csr_array(block.numpy(force=True))
-        torch.from_numpy(out[start : start + step]).copy_(block)
-        return None
-
-    parts = list(map_threads(work, range(0, n, step), device))
-    return out if out is not None else sp.vstack(parts, format="csr")
-
-
 def _on(device: torch.device, index: Rows) -> Tensor:
     return torch.from_numpy(index).to(device)
 
 
-def _mean(matrix: Matrix, rows: Rows) -> NDArray[np.float64]:
+def _mean(matrix: Matrix, rows: Rows, device: torch.device) -> NDArray[np.float64]:
     """Mean of each gene over these cells, in float64."""
-    total, step = np.zeros(matrix.shape[1]), max(1, 2**26 // max(1, 8 * matrix.shape[1]))
-    for start in range(0, len(rows), step):
-        total += matrix.rows(torch.from_numpy(rows[start : start + step])).sum(0, dtype=torch.float64).numpy()
-    return total / len(rows)
+    total = torch.zeros(matrix.shape[1], dtype=torch.float64, device=device)
+    for part in _on(device, rows).split(max(1, 2**26 // max(1, 8 * matrix.shape[1]))):
+        total += matrix.rows(part).sum(0, dtype=torch.float64)
+    return total.cpu().numpy() / len(rows)

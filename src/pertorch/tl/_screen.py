@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -46,10 +47,13 @@ class Split:
         """From the label of every cell of the screen, −1 for none; `members` are those of the split."""
         labels = codes[members]
         labelled = labels >= 0
+        cells_of = np.bincount(labels[labelled], minlength=control + 1)
+        n_controls, cells_of[control] = int(cells_of[control]), 0
+        targets = np.flatnonzero(cells_of)
+        offsets = np.concatenate([[0, n_controls], n_controls + np.cumsum(cells_of[targets])]).astype(np.int64)
         rank = np.where(labels == control, -1, labels)[labelled]  # controls first
-        targets, sizes = np.unique(rank[rank >= 0], return_counts=True)
-        n_controls = int(np.count_nonzero(rank < 0))
-        offsets = np.concatenate([[0, n_controls], n_controls + np.cumsum(sizes)]).astype(np.int64)
+        if len(targets) and targets[-1] < 2**15:
+            rank = rank.astype(np.int16)  # numpy sorts 16-bit integers by radix, 20 times sooner
         return cls(name, members, members[labelled][np.argsort(rank, kind="stable")], offsets, targets)
 
     @property
@@ -57,7 +61,7 @@ class Split:
         """The control cells."""
         return self.rows[: self.offsets[1]]
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Cells of each target."""
         return np.diff(self.offsets)[1:]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import numpy as np
@@ -16,14 +17,15 @@ from pertorch.data._matrix import DEFAULT_EMBEDDING
 from pertorch.exec import resolve_devices
 from pertorch.ops.neighbors import check_backend, nearest_neighbors
 from pertorch.solvers.pca import PCA, principal_components
-from pertorch.tl._operator import LAYER, NeighborSignature, clear, materialize, split_signature, write_implicit
+from pertorch.tl import _materialize
+from pertorch.tl._materialize import Output
+from pertorch.tl._operator import LAYER, Neighbors, NeighborSignature, clear, split_signature, write_implicit
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 Mode = Literal["nn", "split_by"]
-Output = Literal["auto", "dense", "sparse"]
 FEW_GENES = 50  # up to here the genes themselves are the representation
 # How pynndescent searches, which pertpy passes through. An exact search has nothing to tune.
 NNDESCENT = frozenset(
@@ -144,10 +146,10 @@ def perturbation_signature(
     space = None
     if ref_selection_mode == "nn":
         space = _representation(adata, matrix, use_rep, n_dims, n_pcs)
-        graph = _neighbors(space.matrix, screen, n_neighbors, space.n_dims, knn_algorithm, knn_kwargs or {}, device)
-        signature: Any = NeighborSignature(matrix, graph)
+        search = partial(nearest_neighbors, algorithm=knn_algorithm, options=knn_kwargs)
+        signature: Any = NeighborSignature(matrix, _neighbors(space, screen, n_neighbors, search, device))
     else:
-        signature = split_signature(matrix, screen)
+        signature = split_signature(matrix, screen, device)
     layer = _layer(adata, signature, device, output, batch_size) if materialize else None
     target = target_of(adata, copy=copy)
     if layer is None:
@@ -206,37 +208,29 @@ def _representation(
 
 
 def _neighbors(
-    space: Matrix,
-    screen: Screen,
-    n_neighbors: int,
-    n_dims: int,
-    algorithm: str,
-    options: Mapping[str, Any],
-    device: torch.device,
-) -> sp.csr_array:
-    """Cells × cells: row ``i`` holds 1/k at each of the k controls of its split that are nearest to cell ``i``."""
-    n, columns = space.shape[0], np.arange(n_dims)
-    counts, chosen = np.zeros(n, dtype=np.int64), []
+    space: _Space, screen: Screen, n_neighbors: int, search: Callable[..., torch.Tensor], device: torch.device
+) -> Neighbors:
+    """The controls of its split that are nearest to each cell, ascending."""
+    n, columns = space.matrix.shape[0], np.arange(space.n_dims)
+    counts = torch.zeros(n, dtype=torch.int64, device=device)
+    chosen = []
     for split in screen.splits:
-        k = min(n_neighbors, len(split.controls))
-        queries, references = (
-            space.rows(torch.from_numpy(rows).to(device), columns) for rows in (split.members, split.controls)
-        )
-        found = nearest_neighbors(queries, references, k, algorithm, options).cpu().numpy()
-        chosen.append(np.sort(split.controls[found], axis=1))
-        counts[split.members] = k
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    indices = np.empty(indptr[-1], dtype=np.int32)
-    for split, found in zip(screen.splits, chosen, strict=True):
-        indices[indptr[split.members][:, None] + np.arange(found.shape[1])] = found
-    weights = np.repeat((1 / np.maximum(counts, 1)).astype(np.float32), counts)
-    return sp.csr_array((weights, indices, indptr.astype(np.int32) if len(indices) < 2**31 else indptr), shape=(n, n))
+        members, controls = (torch.from_numpy(rows).to(device) for rows in (split.members, split.controls))
+        queries, references = (space.matrix.rows(rows, columns) for rows in (members, controls))
+        found = search(queries, references, min(n_neighbors, len(controls)))
+        chosen.append((members, controls[found].sort(1).values))
+        counts[members] = found.shape[1]
+    indptr = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    cells = torch.empty(sum(found.numel() for _, found in chosen), dtype=torch.int64, device=device)
+    for members, found in chosen:
+        cells[indptr[members][:, None] + torch.arange(found.shape[1], device=device)] = found
+    return Neighbors(cells, indptr)
 
 
 def _layer(adata: AnnData, signature: Any, device: torch.device, output: Output, batch_size: int | None) -> Any:
     if output == "auto" and not signature.matrix.is_sparse:
         output = "dense"
-    values = materialize(signature, device, output, batch_size)
+    values = _materialize.materialize(signature, device, output, batch_size)
     return sp.csr_matrix(values) if sp.issparse(values) and isinstance(adata.X, sp.spmatrix) else values
 
 

@@ -4,21 +4,28 @@
 cell among the *controls* enters, so each gene is sorted once for all groups, and no group is ever ranked by itself:
 ``rank sum = U + n(n + 1)/2``. Zeros, which a sparse matrix does not store, all have the same count and enter in
 closed form.
+
+Two layouts. By columns, each a sort of its own (:func:`u_statistics`): a CPU's caches hold a gene. By rows
+(:func:`add_excess`): only the controls are sorted, and every stored value finds its place among them by itself, which
+is what a GPU does best.
 """
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.ops.mann_whitney import _numpy, _torch
+from pertorch.ops.mann_whitney._controls import SortedControls
 
-__all__ = ["group_cuts", "moments", "u_statistics"]
+__all__ = ["SortedControls", "add_excess", "group_cuts", "segment_sums", "u_statistics"]
 
 
 def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
-    """U of every group against group 0, the control, for each gene.
+    """U of every group against group 0, the control, for each gene; on the CPU.
 
     Parameters
     ----------
@@ -35,12 +42,47 @@ def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
     """
     # torch sorts and searches on the CPU ten times slower than numpy's vectorised argsort (83 and 100 ns a value
     # against 13, two AVX-512 cores).
-    return (_torch if values.is_cuda else _numpy).u_statistics(values, cuts, sizes)
+    return _numpy.u_statistics(values, cuts, sizes)
 
 
-def moments(values: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums and sums of squares of each gene in each group: two of shape ``(g, k)``, float64."""
-    return (_torch if values.is_cuda else _numpy).moments(values, cuts)
+def segment_sums(values: Tensor, cuts: Tensor, *, squared: bool = False) -> Tensor:
+    """Sum of each gene in each group, of the values or of their squares: shape ``(g, k)``, float64; on the CPU."""
+    return _numpy.segment_sums(values, cuts, squared=squared)
+
+
+def add_excess(
+    out: Tensor,
+    values: Tensor,
+    columns: Tensor,
+    indptr: Tensor,
+    rows: Tensor,
+    groups: Tensor,
+    controls: SortedControls,
+) -> None:
+    """Add to `out` what the stored values of these rows have above a zero in twice U.
+
+    With all rows of all groups added, ``U = (out + sizes · controls.of_zero) / 2``, exactly: all terms are integers, so
+    the order of addition does not matter.
+
+    Parameters
+    ----------
+    out
+        Shape ``(k, g)``, int64: groups × genes, changed in place.
+    values, columns, indptr
+        A CSR matrix with ``g`` columns.
+    rows
+        Shape ``(n,)``, int64: rows of it.
+    groups
+        Shape ``(n,)``, int64: the group of each.
+    controls
+        The controls, sorted.
+    """
+    if out.is_cuda and find_spec("triton"):
+        from pertorch.ops.mann_whitney import _triton
+
+        _triton.add_excess(out, values, columns, indptr, rows, groups, controls)
+    else:
+        _torch.add_excess(out, values, columns, indptr, rows, groups, controls)
 
 
 def group_cuts(rows: NDArray[np.integer], indptr: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

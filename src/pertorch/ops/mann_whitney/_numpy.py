@@ -19,15 +19,14 @@ def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
     return torch.from_numpy(out)
 
 
-def moments(values: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
-    """See :func:`pertorch.ops.mann_whitney.moments`."""
+def segment_sums(values: Tensor, cuts: Tensor, *, squared: bool) -> Tensor:
+    """See :func:`pertorch.ops.mann_whitney.segment_sums`."""
     stored, bounds = values.numpy(), cuts.numpy()
-    sums, squares = np.empty((2, len(bounds), bounds.shape[1] - 1))
-    for j, at in enumerate(bounds):
+    sums = np.empty((len(bounds), bounds.shape[1] - 1))
+    for at, of_gene in zip(bounds, sums, strict=True):
         x = stored[at[0] : at[-1]].astype(np.float64)
-        _segment_sums(x, at - at[0], sums[j])
-        _segment_sums(np.square(x, out=x), at - at[0], squares[j])
-    return torch.from_numpy(sums), torch.from_numpy(squares)
+        _segment_sums(np.square(x, out=x) if squared else x, at - at[0], of_gene)
+    return torch.from_numpy(sums)
 
 
 def _one_gene(x: NDArray[np.floating], at: NDArray[np.int64], sizes: NDArray[np.int64], out: Array) -> None:

@@ -1,39 +1,51 @@
-"""U in torch: the truth that the CPU path is held to, and the path of every GPU."""
+"""U by rows in torch: the truth that the Triton program is held to."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from pertorch.ops.mann_whitney._controls import SortedControls
+from pertorch.ops.segment import batches, expand
 
-def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
-    """See :func:`pertorch.ops.mann_whitney.u_statistics`: two searches among the sorted controls for each value."""
-    cuts, sizes = cuts.to(values.device), sizes.to(values.device)
-    controls = _padded(values, cuts[:, 0], cuts[:, 1], float("inf")).sort(1).values
-    queries = _padded(values, cuts[:, 0], cuts[:, -1], float("inf"))
-    control_zeros = (sizes[0] - (cuts[:, 1] - cuts[:, 0]))[:, None]
-    twice = torch.searchsorted(controls, queries) + torch.searchsorted(controls, queries, right=True)
-    twice += 2 * control_zeros * (queries > 0)
-    zero = values.new_zeros(len(cuts), 1)
-    twice_of_zero = 2 * torch.searchsorted(controls, zero) + control_zeros
-    # Sums of integers: a difference of running sums is exact.
-    running = torch.nn.functional.pad(twice.cumsum(1), (1, 0))
-    sums = running.gather(1, cuts - cuts[:, :1]).diff()
-    return (sums + (sizes - cuts.diff()) * twice_of_zero).double() / 2
+AT_ONCE = 2**24  # stored values
 
 
-def moments(values: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
-    """See :func:`pertorch.ops.mann_whitney.moments`."""
-    lengths = cuts.to(values.device).diff().flatten()
-    x = values.double()
-    sums, squares = (torch.segment_reduce(v, "sum", lengths=lengths) for v in (x, x * x))
-    return sums.view(len(cuts), -1), squares.view(len(cuts), -1)
+def add_excess(
+    out: Tensor,
+    values: Tensor,
+    columns: Tensor,
+    indptr: Tensor,
+    rows: Tensor,
+    groups: Tensor,
+    controls: SortedControls,
+) -> None:
+    """See :func:`pertorch.ops.mann_whitney.add_excess`."""
+    if not len(rows):
+        return
+    start = indptr[rows]
+    lengths = indptr[rows + 1] - start
+    for part in batches(lengths, AT_ONCE):
+        at, run = expand(start[part], lengths[part])
+        gene = columns[at].long()
+        excess = _twice_below(values[at], gene, controls) - controls.of_zero[gene]
+        out.view(-1).index_add_(0, groups[part][run] * out.shape[1] + gene, excess)
 
 
-def _padded(values: Tensor, start: Tensor, stop: Tensor, fill: float) -> Tensor:
-    """Ragged runs of `values` as the rows of a matrix."""
-    lengths = stop - start
-    column = torch.arange(int(lengths.max()) if len(lengths) else 0, device=values.device)
-    inside = column < lengths[:, None]
-    at = torch.where(inside, start[:, None] + column, 0)
-    return torch.where(inside, values[at] if len(values) else values.new_zeros(()), fill)
+def _twice_below(x: Tensor, gene: Tensor, controls: SortedControls) -> Tensor:
+    """Twice the controls below each value, and once those equal to it."""
+    first, last = controls.starts[gene], controls.starts[gene + 1]
+    left = _search(x, first, last, controls, above=False)
+    right = _search(x, left, last, controls, above=True)
+    return left + right - 2 * first + controls.zeros[gene] * (1 + x.sign().long())
+
+
+def _search(x: Tensor, low: Tensor, high: Tensor, controls: SortedControls, *, above: bool) -> Tensor:
+    """First position in ``[low, high)`` whose control is not below `x`, or (`above`) is above it."""
+    for _ in range(controls.longest.bit_length()):
+        middle = (low + high) // 2
+        there = controls.values[middle.clamp(max=len(controls.values) - 1)]
+        goes_right = (low < high) & ((there <= x) if above else (there < x))
+        low = torch.where(goes_right, middle + 1, low)
+        high = torch.where(goes_right, high, middle)
+    return low

@@ -62,15 +62,18 @@ def _squared_distances(
     MASKED: tl.constexpr, RESIDENT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """``|x|² + |y|² − 2 x·y`` of a tile, and ``|x|² + |y|²``. Rows and columns outside have norm 0."""
-    dots = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
+    zeros = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
     if RESIDENT:  # the rows' features fit in shared memory: they are loaded once for all tiles
         b_hi, b_lo = _load_halves(hi, lo, columns, column_in, 0, width, BK, MASKED)
-        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, dots)
+        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
     else:
+        dots = zeros
         for start in range(0, width, BK):
             a_hi, a_lo = _load_halves(hi, lo, rows, row_in, start, width, BK, True)
             b_hi, b_lo = _load_halves(hi, lo, columns, column_in, start, width, BK, MASKED)
-            dots = _add_dots(a_hi * -2.0, a_lo * -2.0, b_hi, b_lo, dots)
+            # Each run of features is summed by itself: what matrix units cut off then stays in proportion to that run,
+            # and runs are added with rounding to nearest.
+            dots += -2.0 * _add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
     if MASKED:
         norm_columns = tl.load(norm + columns, mask=column_in, other=0.0)
     else:

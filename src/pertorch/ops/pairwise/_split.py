@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-SLAB = 2**18  # rows converted at once: bounds the float64 copies
+SLAB = 2**24  # values converted at once: bounds the float64 copies
 
 
 @final
@@ -45,7 +45,8 @@ def split(points: Tensor) -> Halves:
     hi = torch.zeros(n, width, dtype=torch.float16, device=points.device)
     lo, norm = torch.zeros_like(hi), torch.empty(n, dtype=torch.float64, device=points.device)
     centre = points.mean(0, dtype=torch.float64)
-    slabs = [slice(start, start + SLAB) for start in range(0, n, SLAB)]
+    step = max(1, SLAB // d)
+    slabs = [slice(start, start + step) for start in range(0, n, step)]
     for rows in slabs:
         norm[rows] = (points[rows].double() - centre).square_().sum(1)
     largest = float(norm.max())

@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
 from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
-# A tile of 512 × 512 float32 is 1 MiB and stays in a core's L2 between the product, the root and the sum (measured
-# on two AVX-512 cores: 250 and 1,000 rows are 1.4 and 1.2 times slower). A GPU wants fewer, larger launches.
-TILE_ROWS = {"cpu": 512, "cuda": 4096}
+# A tile stays in a core's L2 between the product, the root and the sum; yet each operation should be long enough for
+# threads not to wait for the interpreter (measured on two AVX-512 cores with 2 MiB each: 512 rows are 1 to 1.3 times,
+# 384 are 1.6 to 2.4 times slower). A GPU wants fewer, larger launches.
+TILE_ROWS = {"cpu": 768, "cuda": 4096}
+WEIGHTED_TILE_ROWS = {"cpu": 256, "cuda": 4096}  # smaller tiles leave more of a group's mirror image out
 BATCH = 8  # tile pairs a task: long enough to hide the queue, short enough to balance the threads
+LOOKED_UP = 2**16  # sums at once
 
 
 def block_sums(
@@ -31,18 +34,22 @@ def block_sums(
     tick: Callable[[int], object] | None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    left, right, tile_rows = left.cpu(), right.cpu(), TILE_ROWS[points.device.type]
+    left, right, tile_rows = (
+        left.cpu(),
+        right.cpu(),
+        (TILE_ROWS if weights is None else WEIGHTED_TILE_ROWS)[points.device.type],
+    )
     tiles = cut_tiles(offsets, tile_rows)
     stripes = _stripes(*tile_pairs(tiles, left, right))
     reduction = _Reduction(points, weights, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
     codes, position = torch.sort(left * (len(offsets) - 1) + right)
     total = torch.zeros(len(left), 1 if weights is None else weights.shape[1], dtype=torch.float64)
-    for done in _in_order(reduction, stripes, points.device.type):
+    # One thread a batch, each with a BLAS of its own: a tile is too small to share, and its bits then do not depend
+    # on how many threads there are.
+    for done in _gathered(map_threads(reduction, stripes, points.device), tick):
         wanted = torch.searchsorted(codes, done.codes).clamp_(max=max(0, len(codes) - 1))
         asked_for = codes[wanted] == done.codes
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
-        if tick:
-            tick(done.n_pairs)
     return total.to(points.device)
 
 
@@ -65,14 +72,20 @@ def _stripes(s: Tensor, t: Tensor) -> list[tuple[int, list[int]]]:
     return [(row, part.tolist()) for row, parts in zip(values.tolist(), columns, strict=True) for part in parts]
 
 
-def _in_order(reduction: _Reduction, stripes: list[tuple[int, list[int]]], device: str) -> Iterator[_Batch]:
-    if device != "cpu" or torch.get_num_threads() == 1:
-        yield from map(reduction, stripes)
-        return
-    # One thread a batch, each with a BLAS of its own: a tile is too small to share, and its bits then do not depend
-    # on how many threads there are.
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(reduction, stripes)
+def _gathered(batches: Iterator[_Batch], tick: Callable[[int], object] | None) -> Iterator[_Batch]:
+    """Batches put together, in their order: looking up a few sums at a time would keep the threads waiting."""
+    held: list[_Batch] = []
+    room = LOOKED_UP
+    for batch in batches:
+        held.append(batch)
+        room -= batch.sums.numel()
+        if tick:
+            tick(batch.n_pairs)
+        if room <= 0:
+            yield _Batch(torch.cat([b.codes for b in held]), torch.cat([b.sums for b in held]), 0)
+            held, room = [], LOOKED_UP
+    if held:
+        yield _Batch(torch.cat([b.codes for b in held]), torch.cat([b.sums for b in held]), 0)
 
 
 @final
@@ -124,28 +137,28 @@ class _Reduction:
         self._weights = None if weights is None else [weights[tile.rows].to(points.dtype) for tile in tiles]
         self._n_replicates = 1 if weights is None else weights.shape[1]
         self._largest = [float(norms.max()) for norms in self._norms]
+        self._groups = [torch.arange(tile.groups.start, tile.groups.stop) for tile in tiles]
+        self._limits = [limit(tile.smallest) for tile in tiles]
         self._kernel, self._tiles, self._n_groups = kernel, tiles, tiles[-1].groups.stop
         self._room, self._scratch = tile_rows**2, threading.local()
 
     def __call__(self, stripe: tuple[int, list[int]]) -> _Batch:
         s, columns = stripe
-        left, rights = self._tiles[s], [self._tiles[t] for t in columns]
-        n_groups = sum(len(right.groups) for right in rights)
-        per_row = self._rows[s].new_empty(left.cuts[-1], n_groups, self._n_replicates)
-        at = 0
-        for t, right in zip(columns, rights, strict=True):
+        left, groups = self._tiles[s], torch.cat([self._groups[t] for t in columns])
+        n_rows, n_columns, at = left.cuts[-1], 0, 0
+        per_row = self._rows[s].new_empty(n_rows, len(groups), self._n_replicates)
+        for t in columns:
+            right = self._tiles[t]
             values = self._values(s, t)
             mine = per_row[:, at : at + len(right.groups)]
             self._over_columns(values, t, mine)
             if s < t and left.groups == right.groups:
                 mine *= 2  # two pieces of one group: (s, t) stands for (t, s) too
             at += len(right.groups)
-        sums = self._over_rows(per_row, s).flatten(0, 1).cpu()
-        groups = torch.cat([torch.tensor(right.groups) for right in rights])
-        codes = (torch.tensor(left.groups)[:, None] * self._n_groups + groups).flatten()
-        n_rows = left.cuts[-1]
-        n_pairs = n_rows * sum(right.cuts[-1] for right in rights) - (n_rows**2 // 2 if s in columns else 0)
-        return _Batch(codes, sums, n_pairs)
+            n_columns += right.cuts[-1]
+        codes = (self._groups[s][:, None] * self._n_groups + groups).flatten()
+        n_pairs = n_rows * n_columns - (n_rows**2 // 2 if s in columns else 0)
+        return _Batch(codes, self._over_rows(per_row, s).flatten(0, 1).cpu(), n_pairs)
 
     def over_columns(self, s: int, columns: Iterable[int]) -> Tensor:
         """``Σ_j κ[i, j]`` of each row of a tile over some tiles: ``(rows,)``, float64."""
@@ -170,7 +183,7 @@ class _Reduction:
 
     def _doubtful(self, squared: Tensor, s: int, t: int) -> bool:
         """Whether a tile passes the limit of any of its groups; cells on the diagonal lie infinitely far."""
-        most = limit(min(self._tiles[s].smallest, self._tiles[t].smallest))
+        most = min(self._limits[s], self._limits[t])
         # One cheap look at the extremes spares most tiles the exact check.
         largest = self._largest[s] + self._largest[t]
         if self._kernel.name == "rbf":
@@ -200,16 +213,18 @@ class _Reduction:
                 torch.mm(values[:, start:stop], self._weights[t][start:stop], out=out[:, g])
 
     def _over_rows(self, per_row: Tensor, s: int) -> Tensor:
-        """``Σ_i w[i, r] v[i, h, r]`` for each group of the rows, in float64: ``(groups, h, r)``."""
-        cuts, terms = self._tiles[s].cuts, per_row.double()
-        if self._weights is not None:
-            terms *= self._weights[s][:, None]
-        return torch.stack([terms[start:stop].sum(0) for start, stop in itertools.pairwise(cuts)])
+        """``Σ_i w[i, r] v[i, h, r]`` for each group of the rows: ``(groups, h, r)``, float64."""
+        # Many replicates are many numbers: within a tile they are added up as they are.
+        terms = per_row.double() if self._weights is None else per_row.mul_(self._weights[s][:, None])
+        return torch.stack(
+            [terms[start:stop].sum(0) for start, stop in itertools.pairwise(self._tiles[s].cuts)]
+        ).double()
 
     def _memory(self, s: int, t: int) -> Tensor:
         """Room for one tile, kept by each thread: fresh pages for every tile cost more than the product itself."""
-        if not hasattr(self._scratch, "tile"):
-            self._scratch.tile = self._rows[s].new_empty(self._room)
-        n_rows, n_columns = self._tiles[s].cuts[-1], self._tiles[t].cuts[-1]
-        memory: Tensor = self._scratch.tile[: n_rows * n_columns]
-        return memory.view(n_rows, n_columns)
+        try:
+            room: Tensor = self._scratch.tile
+        except AttributeError:
+            room = self._scratch.tile = self._rows[s].new_empty(self._room)
+        shape = self._tiles[s].cuts[-1], self._tiles[t].cuts[-1]
+        return room[: shape[0] * shape[1]].view(shape)

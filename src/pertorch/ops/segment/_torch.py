@@ -63,7 +63,10 @@ def group_sums(rows: Tensor | Iterable[Slab], offsets: Tensor, weights: Tensor |
     """
     out, slabs = _begin([(0, rows)] if isinstance(rows, Tensor) else rows, offsets, weights)
     for g, at, block in pieces(slabs, offsets):
-        out[g] += _weighted_sum(block.double(), at, weights)
+        if weights is None:
+            out[g] += block.sum(0, keepdim=True, dtype=torch.float64)
+        else:
+            out[g] += _weighted_sum(block.double(), at, weights)
     return out
 
 

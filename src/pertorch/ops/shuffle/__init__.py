@@ -9,12 +9,20 @@ from torch import Tensor
 
 from pertorch.ops.shuffle import _torch
 
-__all__ = ["n_keys", "permute"]
+__all__ = ["digits", "n_keys", "permute"]
 
 
 def n_keys(n: int) -> int:
     """Random numbers that fix a permutation of ``range(n)``: two a round; few values mix slowly."""
     return 8 if n > 256 else 32
+
+
+def digits(n: int) -> tuple[int, int]:
+    """Sizes of the two digits: their product is `n` or little more, since what lies past `n` takes another round."""
+    root = math.isqrt(n - 1) + 1
+    least = max(root - 64, -(-root // 2), -(-n // 2**15))  # neither of few values, nor too large for 32 bits
+    a = min(range(root, least - 1, -1), key=lambda a: -n % a)
+    return a, -(-n // a)
 
 
 def permute(position: Tensor, keys: Tensor, n: int) -> Tensor:
@@ -44,8 +52,7 @@ def permute(position: Tensor, keys: Tensor, n: int) -> Tensor:
     """
     if not 0 < n <= 2**30:
         raise ValueError(f"permutations of {n} cells: from 1 to 2**30 are supported.")
-    a = math.isqrt(n - 1) + 1
-    b = -(-n // a)
+    a, b = digits(n)
     if position.is_cuda and find_spec("triton"):
         from pertorch.ops.shuffle import _triton
 

@@ -1,0 +1,56 @@
+"""Confidence intervals from bootstrap replicates."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Method = Literal["percentile", "basic"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: Tensor | None = None) -> list[Tensor]:
+    """Ends of confidence intervals (Davison and Hinkley 1997, chapter 5).
+
+    Parameters
+    ----------
+    replicates
+        Shape ``(p, r)``, float64.
+    level
+        Share of intervals that are to hold the truth, such as 0.95.
+    method
+        ``"percentile"``: the quantiles of the replicates. ``"basic"``: twice the estimate less the quantiles, the upper
+        one first.
+    estimate
+        The statistic of the data themselves, shape ``(p,)``; asked for by ``"basic"`` alone.
+
+    Returns
+    -------
+    Lower and upper ends, each of shape ``(p,)``; NaN where a replicate is.
+
+    Examples
+    --------
+    >>> replicates = torch.arange(101, dtype=torch.float64)[None]
+    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "percentile")]
+    [5, 95]
+    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "basic", torch.tensor([40.0]))]
+    [-15, 75]
+    """
+    ordered = replicates.sort(1).values
+    tail = (1 - level) / 2
+    lower, upper = _quantile(ordered, tail), _quantile(ordered, 1 - tail)
+    if method == "percentile":
+        return [lower, upper]
+    assert estimate is not None
+    return [2 * estimate - upper, 2 * estimate - lower]
+
+
+def _quantile(ordered: Tensor, q: float) -> Tensor:
+    """Between the two nearest of the ordered values, as numpy does (which torch does only for few of them)."""
+    at = q * (ordered.shape[1] - 1)
+    below = int(at)
+    above = min(below + 1, ordered.shape[1] - 1)
+    value = torch.lerp(ordered[:, below], ordered[:, above], at - below)
+    return torch.where(ordered[:, -1].isnan(), torch.nan, value)  # NaN is ordered last
