@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -65,7 +65,9 @@ def assign(
     Cells without a guide are ``"negative"``; the names of several guides are joined by ``"+"``.
     """
     guides = GuideAssignment()
-    given = {"assignment_threshold": THRESHOLD} if options is None and method in BY_COUNT else dict(options or {})
+    given: dict[str, Any] = (
+        {"assignment_threshold": THRESHOLD} if options is None and method in BY_COUNT else dict(options or {})
+    )
     if method in MIXTURE:
         guides.assign_mixture_model(
             adata, layer=layer, assigned_guides_key=LABEL, no_grna_assigned_key=NONE, show_progress=progress, **given

@@ -96,5 +96,6 @@ def resident(stored: Any, device: torch.device) -> Resident | None:
     parts = stored.data[:n], stored.indices[:n], stored.indptr.astype(np.int64, copy=False)
     if not all(part.flags.writeable for part in parts):  # torch takes no other
         return None
-    out = Resident(*(upload(torch.from_numpy(part), device) for part in parts), stored.shape[1])
+    data, indices, indptr = (upload(torch.from_numpy(part), device) for part in parts)
+    out = Resident(data, indices, indptr, stored.shape[1])
     return out if out.is_sound() else None
