@@ -30,8 +30,8 @@ CPU = torch.device("cpu")
 class ClassifierProba(ResampledMetric):
     """Mean probability that held-out cells of Y are told from X by a logistic regression: a score, not symmetric.
 
-    A fifth of Y's cells, one at least, is held out; scikit-learn's ``LogisticRegression`` with its defaults is fitted
-    to X and the rest of Y.
+    A fifth of Y's cells, one at least, is held out; a regression as scikit-learn's ``LogisticRegression`` with its
+    defaults is fitted to X and the rest of Y.
 
     Parameters
     ----------
