@@ -11,6 +11,7 @@ from anndata import AnnData
 
 import pertorch as package
 from pertorch.ds import Screen
+from pertorch.pp._methods import ALIASES, METHODS
 
 
 def labels(path: Path) -> pd.Series:
@@ -62,3 +63,36 @@ def test_a_layer(pertorch: Callable, screen: Screen, guides_file: Path, tmp_path
     pertorch("guides", tmp_path / "layered.h5ad", "--layer", "counts", "--out", tmp_path / "layer.csv")
     pertorch("guides", guides_file, "--out", tmp_path / "x.csv")
     assert list(labels(tmp_path / "layer.csv")) == list(labels(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize("method", [*METHODS, *ALIASES])
+def test_every_method_of_the_library(
+    pertorch: Callable, screen: Screen, guides_file: Path, tmp_path: Path, method: str
+) -> None:
+    """As the library's call, from a file to a file."""
+    pertorch("guides", guides_file, "--method", method, "--out", tmp_path / "a.h5ad")
+    found = anndata.read_h5ad(tmp_path / "a.h5ad")
+    options = {"assignment_threshold": 5.0} if ALIASES.get(method, method) in ("threshold", "maximum") else {}
+    truth = package.GuideAssignment().assign(
+        screen.guides.copy(),
+        method=method,
+        max_assignments_per_cell=5 if method == "poisson_gauss" else screen.guides.n_vars,
+        only_return_results=True,
+        **options,
+    )
+    assert list(found.obs["assigned_guide"]) == list(truth)
+
+
+def test_options_and_batches(pertorch: Callable, screen: Screen, tmp_path: Path) -> None:
+    guides = screen.guides.copy()
+    guides.obs["lane"] = np.where(np.arange(guides.n_obs) % 2, "a", "b")
+    guides.write_h5ad(tmp_path / "lanes.h5ad")
+    ran = pertorch(
+        "guides", tmp_path / "lanes.h5ad", "--method", "ratio", "--set", "ratio=0.8", "--out", tmp_path / "c.csv"
+    )
+    truth = package.GuideAssignment().assign(guides, method="ratio", ratio=0.8, only_return_results=True)
+    assert list(labels(tmp_path / "c.csv")) == list(truth)
+    assert "ratio, ratio 0.8" in ran.err
+    out = tmp_path / "g.h5ad"
+    pertorch("guides", tmp_path / "lanes.h5ad", "--method", "gauss", "--batch-key", "lane", "--out", out)
+    assert set(anndata.read_h5ad(out).uns["guide_assignment"]["parameters"]["batch"]) == {"a", "b"}

@@ -1,7 +1,7 @@
 """Screens with known truth, over a grid of ambient rates, shares of positive cells, and signals.
 
 ``planted_pertpy_1.4.0.csv`` holds what ``pertpy.pp.GuideAssignment().assign_mixture_model`` makes of ``grid()``: the
-thresholds of the eight guides of each corner.
+thresholds of the eight guides of each corner. ``planted_pertpy_1.4.0_estimates.csv`` holds its estimates.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 from pertorch import GuideAssignment
+from pertorch.pp._counts import open_counts
+from pertorch.pp._histograms import histograms
+from pertorch.solvers import fit_guides
+from pertorch.solvers._guide_mixture import calls
+from pertorch.solvers._newton import minimize
+from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, parameters, point
 
 AMBIENT = (0.01, 0.1, 0.3, 1.0, 3.0)  # molecules per cell
 POSITIVE = (0.005, 0.02, 0.1, 0.3)  # share of cells
@@ -67,3 +74,45 @@ def test_truth_is_found_at_least_as_well_as_by_pertpy(planted):
     assert (gain.mean() >= -2 * gain.sem() - 1e-3).all()
     floor = 2 ** (-adata.var["gaussian_mean"] / 2) / (2 * np.log(2))
     assert (adata.var["gaussian_std"] >= floor * (1 - 1e-9)).all(), "a signal shrank onto one count"
+
+
+@pytest.fixture(scope="module")
+def posterior(planted):
+    """Our fits, and the posteriors of all guides."""
+    found = histograms(open_counts(sp.csr_matrix(planted[0].astype(np.float32))), torch.device("cpu"))
+    return fit_guides(found, CELLS), PoissonGauss(*found.padded(torch.arange(planted[0].shape[1])))
+
+
+def is_signal(model, guide, x):
+    """Whether a mode's signal is more than what ambient molecules explain: without that it is no candidate."""
+    call = calls(model, guide, parameters(x), CELLS, 0.5)
+    return ~call.moved & ~call.threshold.isnan()
+
+
+def test_no_estimate_of_pertpy_is_better(posterior):
+    """Within the bounds of the model; outside of them the posterior has no maximum."""
+    fits, model = posterior
+    table = pd.read_csv(Path(__file__).with_name("planted_pertpy_1.4.0_estimates.csv"), index_col="guide")
+    theirs = point(GuideParameters(*torch.from_numpy(table.to_numpy()).T))
+    guide = torch.arange(len(theirs))
+    low, high = model.bounds(guide)
+    inside = ((theirs >= low) & (theirs <= high)).all(1)
+    assert (inside.sum(), (theirs[:, 2] < 0).sum()) == (437, 35), "43 are outside: 35 narrower than counting allows"
+    lower = model.at(guide)(theirs)[0] < fits.loss - 1e-9
+    assert not (lower & inside & is_signal(model, guide, theirs)).any()
+    assert (lower & inside).sum() == 7, "modes in which ambient molecules are the signal"
+
+
+def test_no_random_start_ends_lower(posterior):
+    fits, model = posterior
+    rng = torch.Generator().manual_seed(0)
+    guide = torch.arange(len(fits.loss)).repeat_interleave(8)
+    low, high = model.bounds(guide)
+    low, high = low.clamp(min=-5), high.clamp(max=torch.tensor([1.5, 9, 3, 20]).double())
+    start = low + (high - low) * torch.rand(len(guide), 4, generator=rng, dtype=torch.float64)
+    found = minimize(lambda at: model.at(guide[at]), start, *model.bounds(guide), max_iter=200, tol=1e-4)
+    assert found.converged.float().mean() > 0.999
+    lower = found.loss < fits.loss[guide] - 1e-7
+    assert not is_signal(model, guide[lower], found.x[lower]).any()
+    reached = (found.loss - fits.loss[guide]).abs() < 1e-6
+    assert torch.bincount(guide[reached], minlength=len(fits.loss)).gt(0).double().mean() > 0.9, "too few to tell"

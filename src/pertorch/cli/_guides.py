@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scipy.sparse import csr_array
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
 from pertorch.cli._io import check_output, opened, write
 from pertorch.cli._table import format_table
 from pertorch.pp import GuideAssignment
-from pertorch.pp._labels import Wording, all_guides
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,24 +21,30 @@ if TYPE_CHECKING:
 THRESHOLD = 5.0
 NONE = "negative"
 LABEL = "assigned_guide"  # key in obs, as the library's
-MATRIX = "assigned_guides"  # key in layers, as the library's
+FITS = "guide_assignment"  # key in uns, as the library's
+MIXTURE = ("mixture", "poisson_gauss")
+BY_COUNT = ("max", "maximum", "threshold", "umi")
+BY_BATCH = ("2beta", "3beta", "gauss", "poisson", "negative_binomial", "binomial")
 
 
 def run(args: Namespace) -> None:
     """Assign, print, write."""
     console = Console(args.quiet)
     check_output(args.out, (".csv", ".h5ad"))
-    if args.method == "mixture" and args.threshold is not None:
-        raise CliError("--method mixture fits a threshold to each guide: leave out --threshold.")
-    threshold = THRESHOLD if args.threshold is None else args.threshold
+    options = dict(args.set or [])
+    if args.threshold is not None and args.method not in BY_COUNT:
+        raise CliError(f"--method {args.method} finds its own thresholds: leave out --threshold.")
+    if args.batch_key is not None and args.method not in BY_BATCH:
+        raise CliError(f"--method {args.method} takes all cells together: leave out --batch-key.")
+    if args.method in BY_COUNT:
+        options.setdefault("assignment_threshold", THRESHOLD if args.threshold is None else args.threshold)
     with computing_on(args.device):
         with opened(args.file) as backed:
             adata = backed.to_memory()
-        assign(adata, args.method, threshold, args.layer, progress=console.progress)
-    how = "a mixture for each guide" if args.method == "mixture" else f"{args.method}, at least {threshold:g} counts"
-    console.note(f"{args.file}: {adata.n_obs:,} cells × {adata.n_vars:,} guides; {how}")
+        assign(adata, args.method, args.layer, args.batch_key, options, progress=console.progress)
+    console.note(f"{args.file}: {adata.n_obs:,} cells × {adata.n_vars:,} guides; {_how(args.method, options)}")
     print(summary(adata))
-    print(format_table(by_guide(adata, fitted=args.method == "mixture"), args.top))
+    print(format_table(by_guide(adata, args.method), args.top))
     if args.out and Path(args.out).suffix == ".csv":
         write(args.out, lambda path: adata.obs[LABEL].rename_axis("cell").to_csv(path))
     elif args.out:
@@ -47,25 +52,43 @@ def run(args: Namespace) -> None:
 
 
 def assign(
-    adata: AnnData, method: str, threshold: float = THRESHOLD, layer: str | None = None, *, progress: bool = False
+    adata: AnnData,
+    method: str,
+    layer: str | None = None,
+    batch_key: str | None = None,
+    options: Mapping[str, float] | None = None,
+    *,
+    progress: bool = False,
 ) -> None:
-    """Write one label per cell into ``obs["assigned_guide"]``, and what else the method writes.
+    """Write one label per cell into ``obs["assigned_guide"]``, and what else the library writes.
 
     Cells without a guide are ``"negative"``; the names of several guides are joined by ``"+"``.
     """
     guides = GuideAssignment()
-    if method == "mixture":
+    given = {"assignment_threshold": THRESHOLD} if options is None and method in BY_COUNT else dict(options or {})
+    if method in MIXTURE:
         guides.assign_mixture_model(
-            adata, layer=layer, assigned_guides_key=LABEL, no_grna_assigned_key=NONE, show_progress=progress
+            adata, layer=layer, assigned_guides_key=LABEL, no_grna_assigned_key=NONE, show_progress=progress, **given
         )
-    elif method == "max":
-        guides.assign_to_max_guide(
-            adata, assignment_threshold=threshold, layer=layer, obs_key=LABEL, no_grna_assigned_key=NONE
-        )
-    else:
-        guides.assign_by_threshold(adata, assignment_threshold=threshold, layer=layer, output_layer=MATRIX)
-        wording = Wording(none=NONE, joint="+", many="multiple", most=adata.n_vars)
-        adata.obs[LABEL] = all_guides(csr_array(adata.layers[MATRIX]), adata.var_names, wording)
+        return
+    guides.assign(
+        adata,
+        method=method,
+        layer=layer,
+        batch_key=batch_key,
+        assigned_guides_key=LABEL,
+        no_grna_assigned_key=NONE,
+        max_assignments_per_cell=adata.n_vars,
+        show_progress=progress,
+        **given,
+    )
+
+
+def _how(method: str, options: Mapping[str, float]) -> str:
+    if method in BY_COUNT:
+        return f"{method}, at least {options['assignment_threshold']:g} counts"
+    said = ", ".join(f"{name} {value:g}" for name, value in options.items())
+    return ("a mixture for each guide" if method in MIXTURE else method) + (f", {said}" if said else "")
 
 
 def summary(adata: AnnData) -> str:
@@ -76,10 +99,11 @@ def summary(adata: AnnData) -> str:
     return "   ".join(f"{what} {cells:,} ({cells / len(labels):.1%})" for what, cells in parts.items())
 
 
-def by_guide(adata: AnnData, *, fitted: bool) -> pd.DataFrame:
-    """Cells that carry each guide alone, most first, and the threshold that was fitted to it."""
+def by_guide(adata: AnnData, method: str) -> pd.DataFrame:
+    """Cells that carry each guide alone, most first, and the threshold of each guide that has one of its own."""
     alone = adata.obs[LABEL].astype(str).value_counts().reindex(adata.var_names.unique(), fill_value=0)
     table = pd.DataFrame({"guide": alone.index, "cells": alone.to_numpy()})
-    if fitted and adata.var_names.is_unique:
-        table["threshold"] = adata.var["threshold"].to_numpy()
+    fits = adata.var if method in MIXTURE else adata.uns[FITS]["parameters"]
+    if "threshold" in fits and len(fits) == len(table) == adata.n_vars:
+        table["threshold"] = fits["threshold"].to_numpy()
     return table.sort_values("cells", ascending=False, kind="stable", ignore_index=True)

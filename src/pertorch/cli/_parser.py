@@ -13,6 +13,11 @@ from pertorch.cli._console import CliError
 
 Run = Callable[[Namespace], None]
 
+GUIDE_METHODS = (
+    "max", "threshold", "mixture", "maximum", "umi", "poisson_gauss", "ratio", "quantiles", "2beta", "3beta", "gauss",
+    "poisson", "negative_binomial", "binomial",
+)  # fmt: skip
+
 
 class _Parser(ArgumentParser):
     """A parser whose errors are one sentence, raised."""
@@ -69,12 +74,21 @@ def _guides(commands: argparse._SubParsersAction[_Parser]) -> None:
     p.add_argument("file", help="h5ad file, cells × guides")
     p.add_argument(
         "--method",
-        choices=["max", "threshold", "mixture"],
+        choices=GUIDE_METHODS,
         default="max",
-        help="the largest guide, every guide with enough counts, or a Poisson-Gaussian mixture per guide "
-        "(default: %(default)s)",
+        metavar="NAME",
+        help="max: the largest guide; threshold: every guide with enough counts; mixture: a Poisson-Gaussian mixture "
+        f"per guide; or another that crispat compares: {', '.join(GUIDE_METHODS[3:])} (default: %(default)s)",
     )
     p.add_argument("--threshold", type=float, metavar="N", help="least count, for max and threshold (default: 5)")
+    p.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        metavar="OPTION=NUMBER",
+        help="an option of the method, such as ratio=0.6",
+    )
+    p.add_argument("--batch-key", metavar="COLUMN", help="obs column of batches, for methods that fit each or adjust")
     p.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
     p.add_argument("--top", type=_count, default=50, metavar="N", help="guides to print (default: %(default)s)")
     _output(p, "calls.csv, or annotated.h5ad")
@@ -163,6 +177,15 @@ def _quiet(p: ArgumentParser) -> None:
 
 def _lazy(module: str) -> Run:
     return lambda args: import_module(f"pertorch.cli.{module}").run(args)
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not OPTION=NUMBER") from None
+    return name, int(number) if value.lstrip("+-").isdecimal() else number
 
 
 def _count(text: str) -> int:

@@ -4,13 +4,14 @@ from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolv
 from pertorch.exec._download import download
 from pertorch.exec._progress import progress_bar
 from pertorch.exec._split import map_devices
-from pertorch.exec._threads import map_threads
+from pertorch.exec._threads import map_ahead, map_threads
 from pertorch.exec._upload import upload
 from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "MultiGpu",
     "download",
+    "map_ahead",
     "map_devices",
     "map_threads",
     "memory_budget",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
@@ -27,6 +28,24 @@ def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device
         yield _alone(work, items[0], n_threads)
     else:
         yield from _pool(n_threads).map(work, items)
+
+
+def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """As :func:`map_threads`, with items that are taken by the caller's thread, and only a few ahead.
+
+    So they may be read from a file as they are needed.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        yield from map(work, items)
+        return
+    ahead: deque[Future[R]] = deque()
+    for item in items:
+        ahead.append(_pool(n_threads).submit(work, item))
+        if len(ahead) > n_threads:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def _alone(work: Callable[[T], R], item: T, n_threads: int) -> R:

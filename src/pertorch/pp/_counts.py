@@ -1,9 +1,8 @@
-"""Guide counts: opened once, checked once, held as CSR."""
+"""Guide counts: opened once, checked once, read in slabs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -14,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._matrix import _lookup, as_matrix
+from pertorch.exec import map_ahead
+from pertorch.pp._resident import Resident, resident
+from pertorch.pp._slabs import InMemory, OnFile, Source, canonical, check
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 T = TypeVar("T")
-
-SLAB_NONZEROS = 2**20  # temporaries of a slab stay near the cache, whatever the screen's size
-MOST = 2**40  # count × number of guides fits an int64 below this; no cell holds as many molecules
 
 
 @final
@@ -31,44 +30,48 @@ class Counts:
 
     Attributes
     ----------
-    matrix
-        CSR in canonical form without explicit zeros, dtype as stored.
+    source
+        Where they are.
     guides
         Name of each guide, in the order of the columns. Names may repeat.
     name
         Where the counts came from, for messages.
     restore
         Puts a CSR matrix of the same shape into the storage that the caller's matrix has: sparse stays sparse.
+    resident
+        The same counts on a GPU, if they are there.
     """
 
-    matrix: sp.csr_array
+    source: Source
     guides: pd.Index
     name: str
     restore: Callable[[sp.csr_array], Any]
+    resident: Resident | None = None
 
-    def slabs(self) -> list[tuple[sp.csr_array, slice]]:
-        """Runs of whole rows, top to bottom, each of about `SLAB_NONZEROS` entries, as views; and the cells of each."""
-        m, out, start = self.matrix, [], 0
-        while start < m.shape[0]:
-            stop = int(np.searchsorted(m.indptr, int(m.indptr[start]) + SLAB_NONZEROS, side="right")) - 1
-            stop = min(max(stop, start + 1), m.shape[0])
-            low, high = int(m.indptr[start]), int(m.indptr[stop])
-            slab = _csr(m.data[low:high], m.indices[low:high], m.indptr[start : stop + 1] - low, m.shape[1])
-            out.append((slab, slice(start, stop)))
-            start = stop
-        return out
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells × guides."""
+        return self.source.shape
 
-    def map(self, work: Callable[[sp.csr_array, slice], T]) -> list[T]:
-        """What `work` makes of each slab and its cells, top to bottom; numpy lets threads run side by side."""
-        slabs = self.slabs()
-        if len(slabs) <= 1:
-            return [work(*slab) for slab in slabs]
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            return list(pool.map(work, *zip(*slabs, strict=True)))
+    @property
+    def matrix(self) -> sp.csr_array:
+        """All of them as CSR in memory: canonical, without explicit zeros, dtype as stored."""
+        return self.source.matrix
+
+    def map(self, work: Callable[[sp.csr_array, slice], T]) -> Iterator[T]:
+        """What `work` makes of the rows of each slab and its cells, top to bottom; numpy lets threads run abreast."""
+        return map_ahead(lambda slab: work(*slab), self.source.slabs())
 
 
-def open_counts(data: AnnData | Any, layer: str | None = None, var: pd.DataFrame | None = None) -> Counts:
+def open_counts(
+    data: AnnData | Any,
+    layer: str | None = None,
+    var: pd.DataFrame | None = None,
+    device: torch.device | None = None,
+) -> Counts:
     """Open guide counts, from an AnnData or from a bare array, and check that they are counts.
+
+    Those of a CSR matrix in a backed file stay there, and are checked as they are read.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def open_counts(data: AnnData | Any, layer: str | None = None, var: pd.DataFrame
         Key in ``adata.layers``; ``None`` is ``adata.X``. For AnnData only.
     var
         For a bare array: the frame whose index names the guides. Default: a DataFrame's columns, else "0", "1", ….
+    device
+        A GPU that they may be copied to.
 
     Raises
     ------
@@ -86,20 +91,35 @@ def open_counts(data: AnnData | Any, layer: str | None = None, var: pd.DataFrame
     ValueError
         If there is no guide, or a count is negative, NaN, infinite or fractional.
     """
-    if is_anndata(data):
-        name = "X" if layer is None or (layer == "X" and "X" not in data.layers) else f"layers[{layer!r}]"
-        stored = data.X if name == "X" else _lookup(data.layers, str(layer), "layers", ["X"])
-    elif layer is not None:
-        raise ValueError(f"layer={layer!r} needs an AnnData, not a {type(data).__name__}.")
+    stored, name = _stored(data, layer)
+    on_gpu = None if device is None else resident(stored, device)
+    source: Source
+    if on_gpu is not None:
+        source, sparse = InMemory(canonical(stored.data, stored.indices, stored.indptr, stored.shape[1])), True
+    elif hasattr(stored, "to_memory") and getattr(stored, "format", None) == "csr":
+        source, sparse = OnFile(stored, name), True
     else:
-        name, stored = "data", data
-    matrix = as_matrix(stored, name)
-    guides = data.var_names if is_anndata(data) else _guide_names(data, var, matrix.shape[1])
-    if matrix.shape[1] == 0:
-        raise ValueError(f"{name} has no guides: its shape is {matrix.shape}.")
-    counts = Counts(matrix.counts(), guides, name, _restorer(stored, sparse=matrix.is_sparse))
-    _check(counts)
+        matrix = as_matrix(stored, name)
+        source, sparse = InMemory(matrix.counts()), matrix.is_sparse
+    guides = data.var_names if is_anndata(data) else _guide_names(data, var, source.shape[1])
+    if source.shape[1] == 0:
+        raise ValueError(f"{name} has no guides: its shape is {source.shape}.")
+    counts = Counts(source, guides, name, _restorer(stored, sparse=sparse), on_gpu)
+    if on_gpu is None and isinstance(source, InMemory):
+        for _ in counts.map(lambda rows, cells: check(rows, name, cells.start)):
+            pass
     return counts
+
+
+def _stored(data: Any, layer: str | None) -> tuple[Any, str]:
+    """The matrix that the caller means, and what to call it."""
+    if not is_anndata(data):
+        if layer is not None:
+            raise ValueError(f"layer={layer!r} needs an AnnData, not a {type(data).__name__}.")
+        return data, "data"
+    if layer is None or (layer == "X" and "X" not in data.layers):
+        return data.X, "X"
+    return _lookup(data.layers, str(layer), "layers", ["X"]), f"layers[{layer!r}]"
 
 
 def is_anndata(data: Any) -> bool:
@@ -117,17 +137,15 @@ def select(counts: Counts, decide: Callable[[sp.csr_array, slice], NDArray[np.bo
     decide
         From a slab and the cells that it holds to a decision for each of its entries.
     """
-    matrix = counts.matrix
 
     def chosen(slab: sp.csr_array, cells: slice) -> tuple[NDArray[Any], NDArray[np.int64]]:
         entry = np.flatnonzero(decide(slab, cells))
         return slab.indices[entry], np.diff(np.searchsorted(entry, slab.indptr))
 
-    parts = counts.map(chosen)
-    indices = np.concatenate([np.zeros(0, dtype=matrix.indices.dtype), *(kept for kept, _ in parts)])
-    indptr = np.zeros(matrix.shape[0] + 1, dtype=matrix.indptr.dtype)
-    np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *(lengths for _, lengths in parts)]), out=indptr[1:])
-    return _csr(np.ones(len(indices), dtype=np.int8), indices, indptr, matrix.shape[1])
+    parts = list(counts.map(chosen))
+    indices = np.concatenate([np.zeros(0, dtype=np.int32), *(kept for kept, _ in parts)])
+    indptr = np.cumsum(np.concatenate([[0], *(lengths for _, lengths in parts)])).astype(indices.dtype, copy=False)
+    return canonical(np.ones(len(indices), dtype=np.int8), indices, indptr, counts.shape[1])
 
 
 def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_array:
@@ -141,6 +159,8 @@ def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_arra
         One for all, or one per guide, positive; a guide whose threshold is NaN gets no cell.
     """
     threshold = np.asarray(threshold, dtype=np.float64)
+    if counts.resident is not None:
+        return counts.resident.above(threshold)
     return select(counts, lambda slab, _: slab.data >= (threshold[slab.indices] if threshold.ndim else threshold))
 
 
@@ -154,12 +174,6 @@ def cell_totals(counts: Counts) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(0, dtype=np.int64), *counts.map(totals)])
 
 
-def _csr(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], n_columns: int) -> sp.csr_array:
-    out = sp.csr_array((data, indices, indptr), shape=(len(indptr) - 1, n_columns))
-    out.has_canonical_format = True  # rows of a canonical matrix: spares scipy the check
-    return out
-
-
 def _guide_names(data: Any, var: pd.DataFrame | None, n_guides: int) -> pd.Index:
     if var is not None:
         names = pd.Index(getattr(var, "index", var))
@@ -170,30 +184,6 @@ def _guide_names(data: Any, var: pd.DataFrame | None, n_guides: int) -> pd.Index
     if len(names) != n_guides:
         raise ValueError(f"var names {len(names)} guides, but data has {n_guides} columns.")
     return names.astype(str)
-
-
-def _check(counts: Counts) -> None:
-    matrix = counts.matrix
-
-    def first_bad(slab: sp.csr_array, cells: slice) -> int | None:
-        step = 2**17  # a step's few masks stay in the cache
-        for start in range(0, slab.nnz, step):
-            part = slab.data[start : start + step]
-            good = (part >= 0) & (part <= MOST)  # false for NaN
-            if part.dtype.kind == "f":
-                good &= np.rint(part) == part
-            if not good.all():
-                return int(matrix.indptr[cells.start]) + start + int(np.argmin(good))
-        return None
-
-    at = next((at for at in counts.map(first_bad) if at is not None), None)
-    if at is not None:
-        cell = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
-        raise ValueError(
-            f"{counts.name} holds {matrix.data[at]} at cell {cell}, guide {int(matrix.indices[at])}, which is not a "
-            "count: guide assignment needs raw UMI counts, whole numbers that are not negative. Pass the layer that "
-            "holds them."
-        )
 
 
 def _restorer(stored: Any, *, sparse: bool) -> Callable[[sp.csr_array], Any]:

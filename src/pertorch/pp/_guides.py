@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp._counts import above, is_anndata, open_counts
 from pertorch.pp._labels import one_guide
@@ -74,7 +75,7 @@ class GuideAssignment:
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(output_layer, "output_layer")
         arguments.writable(adata)
-        counts = open_counts(adata, layer)
+        counts = open_counts(adata, layer, device=resolve_devices()[0])
         assigned = counts.restore(above(counts, threshold))
         if not is_anndata(adata):
             return assigned
@@ -124,7 +125,7 @@ class GuideAssignment:
         arguments.key(obs_key, "obs_key")
         arguments.key(no_grna_assigned_key, "no_grna_assigned_key")
         arguments.writable(adata)
-        counts = open_counts(adata, layer, var)
+        counts = open_counts(adata, layer, var, resolve_devices()[0])
         arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
         guide, largest = largest_guide(counts)
         labels = one_guide(np.where(largest >= threshold, guide, -1), counts.guides, no_grna_assigned_key)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import scipy.sparse as sp
@@ -22,26 +21,44 @@ def histograms(
     device: torch.device,
     *,
     n_columns: int | None = None,
-    column: Entries = lambda slab, _: slab.indices,
-    value: Entries = lambda slab, _: slab.data,
+    column: Entries | None = None,
+    value: Entries | None = None,
 ) -> Histograms:
-    """Histograms of the non-zero entries, on `device`: of the counts of each guide, or of what `value` makes of them.
+    """Histograms of the non-zero entries, on `device`: of the counts of each guide, or of what is asked for instead.
 
-    On a CPU each thread tallies its share of the slabs; integers add up to the same whatever the share.
+    On a CPU each thread has a tally; integers add up to the same whatever the slabs that it meets.
+
+    Parameters
+    ----------
+    counts
+        Guide counts.
+    device
+        Where to count.
+    n_columns, column
+        Number of histograms, and which of them an entry goes to. Default: its guide's.
+    value
+        What to count. Default: the counts.
     """
-    work = counts.slabs()
-    n_workers = min(torch.get_num_threads(), len(work)) if device.type == "cpu" else 1
+    if counts.resident is not None and column is None and value is None:
+        return counts.resident.histograms()
+    free: SimpleQueue[Tally] = SimpleQueue()
+    tallies = []
+    for _ in range(torch.get_num_threads() if device.type == "cpu" else 1):
+        tallies.append(Tally(n_columns or counts.shape[1], device))
+        free.put(tallies[-1])
 
-    def share(worker: int) -> Tally:
-        tally = Tally(n_columns or counts.matrix.shape[1], device)
-        for part in itertools.islice(work, worker, None, n_workers):
-            tally.add(_on(column(*part), device), _on(value(*part), device))
-        return tally
+    def add(rows: sp.csr_array, cells: slice) -> None:
+        columns = rows.indices if column is None else column(rows, cells)
+        values = rows.data if value is None else value(rows, cells)
+        tally = free.get()
+        try:
+            tally.add(_on(columns, device), _on(values, device))
+        finally:
+            free.put(tally)
 
-    if n_workers <= 1:
-        return share(0).histograms()
-    with ThreadPoolExecutor(n_workers) as pool:
-        first, *others = pool.map(share, range(n_workers))
+    for _ in counts.map(add):
+        pass
+    first, *others = tallies
     for other in others:
         first.merge(other)
     return first.histograms()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +49,7 @@ def one_guide(guide: NDArray[np.int64], guides: pd.Index, none: str) -> pd.Categ
     -------
     Categories: the guides that occur, in var order, then `none` if it occurs.
     """
-    return _categorical(np.where(guide >= 0, guide, len(guides)), [*guides.astype(str), none])
+    return _categorical(np.where(guide >= 0, guide, len(guides)), np.array([*guides.astype(str), none], dtype=object))
 
 
 def all_guides(assigned: sp.csr_array, guides: pd.Index, wording: Wording) -> pd.Categorical:
@@ -68,33 +70,44 @@ def all_guides(assigned: sp.csr_array, guides: pd.Index, wording: Wording) -> pd
     -------
     Categories that occur: guides in var order, sets of guides by size and then in var order, `none`, `many`.
     """
-    names = [*guides.astype(str)]
+    single = np.asarray(guides.astype(str), dtype=object)
+    ahead = single + wording.joint
+    names, n_names = [single], len(single)
     first, per_cell = assigned.indptr[:-1], np.diff(assigned.indptr)
-    codes = np.zeros(len(per_cell), dtype=np.int64)
-    codes[per_cell == 1] = assigned.indices[first[per_cell == 1]]
+    codes = np.empty(len(per_cell), dtype=np.int64)
+    cells = np.flatnonzero(per_cell == 1)
+    codes[cells] = assigned.indices[first[cells]]
     for size in range(2, min(wording.most, int(per_cell.max(initial=0))) + 1):
         cells = np.flatnonzero(per_cell == size)
-        sets, which = _distinct(assigned.indices[first[cells][:, None] + np.arange(size)], len(guides))
-        codes[cells] = len(names) + which
-        names += [wording.joint.join(names[guide] for guide in members) for members in sets.tolist()]
-    codes[per_cell == 0] = len(names)
-    codes[per_cell > wording.most] = len(names) + 1
-    return _categorical(codes, [*names, wording.none, wording.many])
+        sets, which = _distinct(assigned.indices[first[cells][:, None] + np.arange(size)], len(single))
+        codes[cells] = n_names + which
+        *others, last = sets.T
+        names.append(reduce(add, (ahead[guide] for guide in others)) + single[last])
+        n_names += len(sets)
+    codes[per_cell == 0] = n_names
+    codes[per_cell > wording.most] = n_names + 1
+    return _categorical(codes, np.concatenate([*names, np.array([wording.none, wording.many], dtype=object)]))
 
 
 def _distinct(sets: NDArray[np.int32], n_guides: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The distinct rows, in lexicographic order, and which of them each row is."""
     which = np.zeros(len(sets), dtype=np.int64)
     where = np.zeros(min(len(sets), 1), dtype=np.int64)
-    for column in sets.T:
-        _, where, which = np.unique(which * n_guides + column, return_index=True, return_inverse=True)
+    n_keys = 1  # keys are below it; several columns go into one while they fit
+    for i, column in enumerate(sets.T):
+        which, n_keys = which * n_guides + column, n_keys * n_guides
+        if i == sets.shape[1] - 1 or n_keys > 2**62 // n_guides:
+            _, where, which = np.unique(which, return_index=True, return_inverse=True)
+            n_keys = len(where)
     return sets[where], which
 
 
-def _categorical(codes: NDArray[np.int64], names: list[str]) -> pd.Categorical:
+def _categorical(codes: NDArray[np.int64], names: NDArray[np.object_]) -> pd.Categorical:
     """A categorical of the names that occur, in the order given; names that repeat are one category."""
     occurs = np.flatnonzero(np.bincount(codes, minlength=len(names)))
-    category, categories = pd.factorize(np.array([names[code] for code in occurs], dtype=object))
-    new_code = np.full(len(names), -1)
-    new_code[occurs] = category
+    categories = pd.Index(names[occurs])
+    new_code = np.full(len(names), -1, dtype=np.int32)
+    new_code[occurs] = np.arange(len(occurs))
+    if not categories.is_unique:
+        new_code[occurs], categories = pd.factorize(categories)
     return pd.Categorical.from_codes(new_code[codes], categories)

@@ -16,7 +16,10 @@ def largest_guide(counts: Counts) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     -------
     Two arrays of shape ``(n_obs,)``, int64: guide, −1 where the cell has no count at all, and count.
     """
-    n_guides = counts.matrix.shape[1]
+    found = None if counts.resident is None else counts.resident.largest()
+    if found is not None:
+        return found
+    n_guides = counts.shape[1]
 
     def best(slab: sp.csr_array, _: slice) -> NDArray[np.int64]:
         # One integer holds count and guide: its maximum is the largest count and, among ties, the first guide.

@@ -21,8 +21,8 @@ def poisson_gauss(
     """Poisson background and Gaussian signal on log₂ counts: see ``assign_mixture_model``."""
     posterior_threshold = arguments.between(posterior_threshold, "posterior_threshold", 0, 1)
     max_iter, tol = arguments.whole(max_iter, "max_iter"), arguments.between(tol, "tol", 0, float("inf"))
-    n_cells, n_guides = counts.matrix.shape
-    with progress_bar(n_guides, "guides", setting.show_progress) as bar:
+    n_cells, n_guides = counts.shape
+    with progress_bar(lambda: n_guides, "guides", setting.show_progress) as bar:
         fits = fit_guides(
             histograms(counts, setting.device),
             n_cells,
@@ -50,7 +50,7 @@ def gauss(
 ) -> Assignment:
     """Two Gaussians of one width on log₁₀(count + 1) of all cells, or of those that hold the guide; in each batch."""
     max_iter, tol = arguments.whole(max_iter, "max_iter"), arguments.between(tol, "tol", 0, float("inf"))
-    batches, n_guides = setting.batches, counts.matrix.shape[1]
+    batches, n_guides = setting.batches, counts.shape[1]
     found = histograms(
         counts,
         setting.device,

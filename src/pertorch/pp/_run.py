@@ -58,10 +58,11 @@ def run_method(
     umi_threshold = arguments.positive_threshold(umi_threshold, "umi_threshold")
     if writes:
         arguments.writable(adata)
-    counts = open_counts(adata, layer, var)
+    device = resolve_devices()[0]
+    counts = open_counts(adata, layer, var, device)
     arguments.free_labels(wording, counts.guides)
-    batches = methods.batches(adata, batch_key, counts.matrix.shape[0])
-    assigned, parameters, notes = function(counts, Setting(batches, resolve_devices()[0], show_progress), **options)
+    batches = methods.batches(adata, batch_key, counts.shape[0])
+    assigned, parameters, notes = function(counts, Setting(batches, device, show_progress), **options)
     if umi_threshold > 1:
         assigned = assigned.multiply(above(counts, umi_threshold)).tocsr()
     return Found(all_guides(assigned, counts.guides, wording), counts.restore(assigned), parameters, notes)

@@ -114,7 +114,7 @@ class _Rows:
         precision, log_w0, log_w1 = (-2 * log_std).exp(), logsigmoid(-logit), logsigmoid(logit)
         slope = (mu1 - mu0) * precision
         odds = (logit - slope * (mu0 + mu1) / 2)[:, None] + slope[:, None] * self.basis[..., 1]
-        r, q, evidence = posterior_moments(odds, self.weighted)
+        r, q, evidence = posterior_moments(odds[:, None], self.weighted)
         cells, rest = self.total[:, 0], self.total - r
         (score0, square0), (score1, square1) = _about(rest, mu0, precision), _about(r, mu1, precision)
         likelihood = cells * (log_w0 - log_std - _LOG_SQRT_2PI) - _about(self.total, mu0, precision)[1] / 2 + evidence

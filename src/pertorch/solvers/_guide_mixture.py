@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pertorch.ops.histogram import Histograms
-from pertorch.solvers._newton import minimize
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_odds, parameters
-from pertorch.solvers._signal_threshold import Background, thresholds
+from pertorch.solvers._signal_threshold import Background, Thresholds, thresholds
 from pertorch.solvers._splits import starts
+from pertorch.solvers.modes import modes
 
-_BLOCK = {"cpu": 2**20, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
+_BLOCK = {"cpu": 2**18, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
 _STARTS = 9
 
 
@@ -98,18 +98,21 @@ def _fit_block(values: Tensor, times: Tensor, n_cells: int, posterior: float, ma
     """The columns of the result for guides of padded histograms, shape ``(g, 8)``."""
     model = PoissonGauss(values, times)
     guide, start = starts(model)
-    low, high = model.bounds(guide)
-    found = minimize(lambda at: model.at(guide[at]), start, low, high, max_iter=max_iter, tol=tol, kin=guide)
+    found = modes(model, guide, start, max_iter=max_iter, tol=tol)
     mode = torch.nonzero(found.loss.isfinite())[:, 0]
     guide, loss, estimate = guide[mode], found.loss[mode], parameters(found.x[mode])
-    ones = torch.where(values == 1, times, 0).sum(1).double()
-    background = Background((n_cells - model.cells)[guide], ones[guide])
-    call = thresholds(
-        lambda count: log_odds(estimate, count), values[guide], times[guide], estimate.mean, background, posterior
-    )
+    call = calls(model, guide, estimate, n_cells, posterior)
     best = _least(guide, loss, call.moved | call.threshold.isnan())
     columns = [*estimate, call.threshold, loss, found.converged[mode].double(), call.moved.double()]
     return torch.stack([column[best] for column in columns], 1)
+
+
+def calls(model: PoissonGauss, guide: Tensor, estimate: GuideParameters, n_cells: int, posterior: float) -> Thresholds:
+    """Thresholds of guides at given parameters, and whether ambient molecules explain what the posterior calls."""
+    ones = torch.where(model.values == 1, model.times, 0).sum(1)
+    background = Background((n_cells - model.cells)[guide], ones[guide])
+    values, times = model.values[guide], model.times[guide].long()
+    return thresholds(lambda count: log_odds(estimate, count), values, times, estimate.mean, background, posterior)
 
 
 def _least(guide: Tensor, loss: Tensor, last: Tensor) -> Tensor:

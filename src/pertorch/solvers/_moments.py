@@ -15,16 +15,21 @@ def posterior_moments(odds: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor, T
     Parameters
     ----------
     odds
-        Log odds of the second component to the first, shape ``(p, k)``.
+        Log odds of the second component to the first, shape ``(n, s, k)``: `s` problems about the same cells.
+        Overwritten.
     weighted
-        Cells with each value times powers of y: ``m yʲ``, shape ``(p, k, j)``.
+        Cells with each value times powers of y: ``m yʲ``, shape ``(n, k, j)``.
 
     Returns
     -------
-    ``Σ m r yʲ`` ``(p, 3)``, ``Σ m r (1 − r) yʲ`` ``(p, j)``, and ``Σ m log(1 + odds)`` ``(p,)``.
+    ``Σ m r yʲ`` ``(n s, 3)``, ``Σ m r (1 − r) yʲ`` ``(n s, j)``, and ``Σ m log(1 + odds)`` ``(n s,)``.
     """
-    rest = torch.exp(-odds.abs())
-    second = torch.where(odds > 0, 1.0, rest) / (1 + rest)
-    evidence = torch.log1p(rest) + odds.clamp(min=0)
-    moments = torch.stack([second, second * (1 - second), evidence], 1) @ weighted
-    return moments[:, 0, :3], moments[:, 1], moments[:, 2, 0]
+    n, s, k = odds.shape
+    moments = odds.new_empty(n, 3, s, k)
+    r, q, evidence = moments.unbind(1)
+    torch.sigmoid(odds, out=r)
+    torch.addcmul(r, r, r, value=-1, out=q)
+    torch.clamp(odds, min=0, out=evidence)
+    evidence += odds.abs_().neg_().exp_().log1p_()
+    sums = (moments.view(n, 3 * s, k) @ weighted).view(n, 3, s, -1).transpose(0, 1).reshape(3, n * s, -1)
+    return sums[0, :, :3], sums[1], sums[2, :, 0]

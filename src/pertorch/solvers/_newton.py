@@ -12,12 +12,15 @@ from torch import Tensor
 Derivatives = tuple[Tensor, Tensor, Tensor]
 Function = Callable[[Tensor], Derivatives]
 
-_DAMPED = 1e-2  # below it a step is a Newton step in all but name, so its length tells how far the minimum is
-_SLACK = 1e-13  # relative: two losses this close are equal in float64
-_CALMER, _WILDER = 0.2, 4.0  # damping after a step that helped, and after one that did not
-_MEMORY = 0.9  # how slowly the scale of a parameter falls: a curvature that passes through 0 must not unleash a step
+DAMPED = 1e-2  # below it a step is a Newton step in all but name, so its length tells how far the minimum is
+SLACK = 1e-13  # relative: two losses this close are equal in float64
+CALMER, WILDER = 0.2, 4.0  # damping after a step that helped, and after one that did not
+LEAST, MOST = 1e-3, 1e10  # damping after a step that did not help
+RAISES = 12  # of the damping before a step; scales are curvatures, so that a few hold down any direction
+REACH = 2.0  # longest step of a parameter
+MEMORY = 0.9  # how slowly the scale of a parameter falls: a curvature that passes through 0 must not unleash a step
 _SHRINK = 0.7  # drop what has converged once this share or less is left
-_MEET_EVERY = 3  # steps between looks for kin that have met
+_MEET_EVERY = 1  # steps between looks for kin that have met
 
 
 class Minimum(NamedTuple):
@@ -47,8 +50,8 @@ def minimize(
     max_iter: int,
     tol: float,
     kin: Tensor | None = None,
-    meet: float = 0.01,
-    reach: float = 2.0,
+    meet: float = 0.05,
+    reach: float = REACH,
 ) -> Minimum:
     """Local minima in boxes, by projected Newton steps with Levenberg-Marquardt damping (Bertsekas 1982; Moré 1978).
 
@@ -123,15 +126,16 @@ class _Run:
         loss, gradient, hessian = evaluate(x)
         moved = (x - self.x).abs().amax(-1)
         promised = (self.gradient * (x - self.x)).sum(-1).abs()
-        better = solved & ~self.resting & (loss <= self.loss + _SLACK * self.loss.abs())
-        arrived = (better & (moved < tol) & (self.damping < _DAMPED)) | (promised <= _SLACK * (1 + self.loss.abs()))
+        better = solved & ~self.resting & (loss <= self.loss + SLACK * self.loss.abs())
+        arrived = (better & (moved < tol) & (self.damping < DAMPED)) | (promised <= SLACK * (1 + self.loss.abs()))
         self.resting = self.resting | (solved & arrived)
         self.x = torch.where(better[:, None], x, self.x)
         self.loss = torch.where(better, loss, self.loss)
         self.gradient = torch.where(better[:, None], gradient, self.gradient)
         self.hessian = torch.where(better[:, None, None], hessian, self.hessian)
-        self.scale = torch.maximum(_curvature(self.hessian), _MEMORY * self.scale)
-        self.damping = torch.where(better, self.damping * _CALMER, (self.damping * _WILDER).clamp(min=1e-3, max=1e10))
+        self.scale = torch.maximum(_curvature(self.hessian), MEMORY * self.scale)
+        wilder = (self.damping * WILDER).clamp(min=LEAST, max=MOST)
+        self.damping = torch.where(better, self.damping * CALMER, wilder)
 
     def drop(self, which: Tensor) -> None:
         self.dropped = self.dropped | which
@@ -146,14 +150,30 @@ class _Run:
         done.converged[self.at] = self.resting & ~self.dropped
 
     def _newton(self) -> tuple[Tensor, Tensor]:
-        """Damped step in the parameters that no bound holds, and whether the damped Hessian is positive definite."""
+        """Damped step in the parameters that no bound holds, and whether there is one.
+
+        The damping rises until the damped Hessian is positive definite, which costs no evaluation.
+        """
         held = ((self.x <= self.low) & (self.gradient > 0)) | ((self.x >= self.high) & (self.gradient < 0))
         weight = (~held).to(self.x)
-        diagonal = torch.where(held, 1.0, self.damping[:, None] * self.scale)
-        damped = self.hessian * weight[:, :, None] * weight[:, None, :] + torch.diag_embed(diagonal)
-        solve = _solve_batched if damped.is_cuda else _solve_unrolled
-        step, solved = solve(damped, -self.gradient * weight)
-        return torch.where(solved[:, None] & step.isfinite(), step, 0.0), solved
+        hessian = self.hessian * weight[:, :, None] * weight[:, None, :]
+        right = -self.gradient * weight
+        step, solved = self._solve(hessian, right, held, slice(None))
+        left = torch.nonzero(~solved)[:, 0]
+        for _ in range(RAISES):
+            if not len(left):
+                break
+            self.damping[left] = (self.damping[left] * WILDER).clamp(min=LEAST)
+            found, definite = self._solve(hessian[left], right[left], held[left], left)
+            step[left], solved[left] = found, definite
+            left = left[~definite]
+        solved &= step.isfinite().all(-1)
+        return torch.where(solved[:, None], step, 0.0), solved
+
+    def _solve(self, hessian: Tensor, right: Tensor, held: Tensor, at: Tensor | slice) -> tuple[Tensor, Tensor]:
+        diagonal = torch.where(held, 1.0, self.damping[at, None] * self.scale[at])
+        solve = _solve_batched if hessian.is_cuda else _solve_unrolled
+        return solve(hessian + torch.diag_embed(diagonal), right)
 
 
 def _met(x: Tensor, loss: Tensor, kin: Tensor, near: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple, final
 
 import torch
@@ -13,6 +14,7 @@ from pertorch.solvers._moments import posterior_moments
 from pertorch.solvers._newton import Derivatives
 
 _LN2 = math.log(2.0)
+_ROOM = 1.5  # slots for each point, at most
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -42,10 +44,19 @@ class PoissonGauss:
 
     def __init__(self, values: Tensor, times: Tensor) -> None:
         self.values, self.times = values, times.double()
-        y = torch.log2(values.double())
-        self.basis = torch.stack([y**power for power in range(5)], -1)
-        self.log_factorial = torch.lgamma(y + 1)
+        self.y = torch.log2(values.double())
+        self.log_factorial = torch.lgamma(self.y + 1)
         self.cells = self.times.sum(-1)
+
+    @cached_property
+    def weighted(self) -> Tensor:
+        """Cells with each count times powers 0 to 4 of y, shape ``(g, k, 5)``."""
+        return torch.stack([self.times * self.y**power for power in range(5)], -1)
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Over the cells of each guide, shape ``(g,)``: of 1, of y, and of log Γ(y + 1)."""
+        return self.cells, (self.times * self.y).sum(-1), (self.times * self.log_factorial).sum(-1)
 
     def at(self, guides: Tensor) -> _Rows:
         """The function of these guides, a guide as often as it is named."""
@@ -105,18 +116,36 @@ class _Rows:
     """Loss, gradient and Hessian. All sums over cells are moments of r and r(1 − r), r the posterior of the signal."""
 
     def __init__(self, model: PoissonGauss, guides: Tensor) -> None:
-        self.basis = model.basis[guides]
-        self.weighted = self.basis * model.times[guides][..., None]
-        self.log_factorial = model.log_factorial[guides]
-        self.cells = model.cells[guides]
-        self.total = self.weighted[..., 1].sum(-1)
-        self.constant = (model.times[guides] * self.log_factorial).sum(-1)
+        self.sums = [sums[guides] for sums in model.sums]
+        owner, self.fill, self.pick, self.slots = _slots(guides)
+        self.y, self.log_factorial = model.y[owner, None], model.log_factorial[owner, None]
+        self.weighted = model.weighted[owner]
 
     def __call__(self, x: Tensor) -> Derivatives:
         """See :func:`pertorch.solvers._newton.minimize`."""
-        odds = self.log_factorial + (self.basis[..., :3] @ _coefficients(parameters(x))[:, :, None])[..., 0]
-        moments = posterior_moments(odds, self.weighted)
-        return _assemble(x, *moments, self.cells, self.total, self.constant)
+        c = _coefficients(parameters(x))[self.fill].view(-1, self.slots, 3)
+        odds = torch.addcmul(c[..., 1, None], c[..., 2, None], self.y).mul_(self.y)
+        odds.add_(c[..., 0, None]).add_(self.log_factorial)
+        moments = (part[self.pick] for part in posterior_moments(odds, self.weighted))
+        return _assemble(x, *moments, *self.sums)
+
+
+def _slots(guides: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Points of one guide side by side, so that its histogram is not copied for each of them.
+
+    Of ascending guides: the guide of each run of slots, the point in each slot (an unused one repeats its guide's
+    first), the slot of each point, and the slots of a run. Where many slots would be unused, a run is one point.
+    """
+    each = torch.arange(len(guides), device=guides.device)
+    owner, sizes = torch.unique_consecutive(guides, return_counts=True)
+    slots = int(sizes.max())
+    if slots * len(owner) > _ROOM * len(guides):
+        return guides, each, each, 1
+    first = sizes.cumsum(0) - sizes
+    within = torch.arange(slots, device=guides.device)
+    fill = first[:, None] + torch.where(within < sizes[:, None], within, 0)
+    run = torch.repeat_interleave(sizes)
+    return owner, fill.flatten(), run * slots + each - first[run], slots
 
 
 def _assemble(

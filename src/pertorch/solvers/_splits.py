@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, point
 
+_LEAST_RATE = 0.3  # of the background: the cut below 2 leaves it nothing but ones, and a rate of 0 is a plateau
 _OCTAVES = (1, 2, 3, 5, 9, 17, 33, 65)  # smallest count of the signal: in (1, 2], (2, 3], (3, 5], …, above 65
 
 
@@ -21,8 +22,8 @@ def starts(model: PoissonGauss) -> tuple[Tensor, Tensor]:
     -------
     Guides ``(p,)``, int64, ascending, and points ``(p, 4)``.
     """
-    y, times = model.basis[..., 1], model.times
-    below = [(times * model.basis[..., power]).cumsum(1) for power in range(3)]
+    y, times = model.y, model.times
+    below = [(times * y**power).cumsum(1) for power in range(3)]
     above = [sums[:, -1:] - sums for sums in below]
     split = _fit(below, above, model.cells[:, None])
     loss = _loss(split, below, above, (times * model.log_factorial).cumsum(1))
@@ -48,7 +49,7 @@ def _fit(below: list[Tensor], above: list[Tensor], cells: Tensor) -> GuideParame
     mean = (above[1] + 0.75) / (n_above + 0.25)
     spread = (above[2] - 2 * mean * above[1] + mean**2 * above[0]).clamp(min=0)
     std = torch.maximum(torch.sqrt((spread + 1) / (n_above + 1)), 1.05 * log_floor(mean).exp())
-    rate = (below[1] + 0.05) / (below[0] + 1)
+    rate = ((below[1] + 0.05) / (below[0] + 1)).clamp(min=_LEAST_RATE)
     weight = ((above[0] - 0.9) / (cells - 1).clamp(min=1)).clamp(1 / (cells + 1), 1 - 1 / (cells + 1))
     return GuideParameters(rate, mean, std, weight)
 

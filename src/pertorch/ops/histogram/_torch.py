@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 _SHIFT = 40  # a value and its column in one integer: column · 2⁴⁰ + value
-_TABLE = 2**22  # entries of the table of small values
+_TABLE = {"cpu": 2**22, "cuda": 2**24}  # most entries of the table of small values
+_WIDEST = {"cpu": 256, "cuda": 4096}  # values that are small
+_STEP = {"cpu": 2**16, "cuda": 2**25}  # entries at once: their temporaries fit a core's cache, or a GPU
 _PENDING = 2**22  # rare values held before they are pooled
 
 
@@ -69,7 +71,8 @@ class Tally:
     def __init__(self, n_columns: int, device: torch.device | str = "cpu") -> None:
         self.n_columns = n_columns
         self.device = torch.device(device)
-        self._width = min(256, max(2, _TABLE // max(n_columns, 1)))
+        kind = self.device.type
+        self._width = min(_WIDEST[kind], max(2, _TABLE[kind] // max(n_columns, 1)))
         self._table = torch.zeros(n_columns * self._width, dtype=torch.int64, device=self.device)
         self._rare: list[tuple[Tensor, Tensor]] = []
 
@@ -81,13 +84,24 @@ class Tally:
         column, value
             Shape ``(n,)`` each, on the tally's device: which column, and a whole number from 1 to 2⁴⁰ − 1.
         """
+        step = _STEP[self.device.type]
+        for part in zip(column.split(step), value.split(step), strict=True):
+            self._add(*part)
+
+    def _add(self, column: Tensor, value: Tensor) -> None:
         value = value.long()
-        large = value >= self._width
-        code = column.long() * self._width + value
-        if bool(large.any()):
-            self._pool(torch.unique((column[large].long() << _SHIFT) + value[large], return_counts=True))
-            code = code[~large]
-        self._table += torch.bincount(code, minlength=len(self._table))
+        code = (column.long() * self._width).add_(value)
+        if len(value) and int(value.max()) >= self._width:
+            large = value >= self._width
+            rare = torch.nonzero(large)[:, 0]
+            codes = (column[rare].long() << _SHIFT) + value[rare]
+            self._pool((codes, torch.ones_like(codes)))
+            code.masked_fill_(large, 0)  # which stands for a value of 0: none is counted there
+        if code.is_cuda:
+            self._table += torch.bincount(code, minlength=len(self._table))
+        else:  # without a table of its own for each step
+            self._table.scatter_add_(0, code, torch.ones_like(code))
+        self._table[0] = 0
 
     def merge(self, other: Tally) -> None:
         """Take in what another tally of as many columns has counted."""
