@@ -57,11 +57,11 @@ def test_mean_and_variance_by_brute_force(name, shift):
     random = np.random.default_rng(0)
     x, y = random.normal(0, 1, size=(30, 4)), random.normal(shift, 1, size=(40, 4))
     distance = pertorch.Distance(name)
-    found = distance.bootstrap(x, y, n_bootstrap=1000)
-    brute = [distance(x[random.integers(30, size=30)], y[random.integers(40, size=40)]) for _ in range(1000)]
+    found = distance.bootstrap(x, y, n_bootstrap=500)
+    brute = [distance(x[random.integers(30, size=30)], y[random.integers(40, size=40)]) for _ in range(500)]
     sd = np.std(brute)
-    assert abs(found.mean - np.mean(brute)) < 4 * sd * (2 / 1000) ** 0.5
-    assert_close(found.variance, sd**2, rel=4 * (4 / 1000) ** 0.5)
+    assert abs(found.mean - np.mean(brute)) < 4 * sd * (2 / 500) ** 0.5
+    assert_close(found.variance, sd**2, rel=4 * (4 / 500) ** 0.5)
 
 
 def test_a_cell_drawn_again_and_again_has_no_variance():

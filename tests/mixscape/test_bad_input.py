@@ -76,7 +76,7 @@ ERRORS = [
      ValueError, "no cell of control 'NT' in replicate 'b'"),
     ("E67", with_obs("replicate", missing_replicate), lambda a: m.mixscape(a, "target", "NT", split_by="replicate"),
      ValueError, "1 cell.s. have no label in obs column 'replicate'.*row 4"),
-    ("E70", lambda a: a.layers.clear(), lambda a: m.mixscape(a, "target", "NT"),
+    ("E70", lambda a: a.layers.pop("X_pert"), lambda a: m.mixscape(a, "target", "NT"),
      KeyError, "No 'X_pert' found in .layers"),
     ("E70", nothing, lambda a: m.mixscape(a, "target", "NT", layer="X_prt"), KeyError, "'X_prt' not found.*'X_pert'"),
     ("E71", nothing, lambda a: m.mixscape(a, "target", "NT", de_layer="logs"), KeyError, "'logs' not found"),

@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 import scipy.stats
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pertorch.ops import mann_whitney
@@ -63,6 +63,7 @@ def counted(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.stack([below[a:b].sum(0) for a, b in pairwise(offsets)], 1)
 
 
+@settings(max_examples=6 if INTERPRETED else 25)
 @pytest.mark.parametrize("path", PATHS)
 @given(
     seed=st.integers(0, 10_000),

@@ -54,7 +54,7 @@ def test_mean_of_the_split():
 
 def test_k_is_capped_at_the_controls_of_a_split():
     adata = simulate("medium", n_targets=1)
-    keep = ((adata.obs["target"] != "NT") | (adata.obs["replicate"] == "a")).to_numpy()
+    keep = ((adata.obs["target"] != "NT") | (adata.obs["replicate"] == "a")).to_numpy(copy=True)
     keep[np.flatnonzero(((adata.obs["target"] == "NT") & (adata.obs["replicate"] == "b")).to_numpy())[:5]] = True
     adata = adata[keep].copy()
     signature(adata, "target", "NT", split_by="replicate")

@@ -59,13 +59,14 @@ def test_papalexi_pairwise_as_pertpy(papalexi, shared_data):
     assert_close(found, expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("key", ["X_pca", "X_pca_float32"])
-def test_papalexi_unbiased_against_brute_force(papalexi, key):
-    found = Distance("edistance", obsm_key=key).onesided_distances(papalexi, "gene_target", "NT").drop("NT")
+def test_papalexi_unbiased_against_brute_force(papalexi):
     labels, values = papalexi.obs["gene_target"].to_numpy(), papalexi.obsm["X_pca"]
-    expected, between = brute_force(lambda group: values[labels == group], found.index, "NT")
+    groups = sorted(set(labels) - {"NT"})
+    expected, between = brute_force(lambda group: values[labels == group], groups, "NT")
     # X_pca_float32 is rounded: that alone moves a mean distance by up to 1e-8
-    assert_close(found, expected, rel=1e-12 if key == "X_pca" else 1e-6, scale=between)
+    for key, rel in [("X_pca", 1e-12), ("X_pca_float32", 1e-6)]:
+        found = Distance("edistance", obsm_key=key).onesided_distances(papalexi, "gene_target", "NT")
+        assert_close(found[groups], expected, rel=rel, scale=between)
 
 
 def test_papalexi_known_knockouts_come_first(papalexi):

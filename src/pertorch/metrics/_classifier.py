@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pertorch.metrics._base import Needs
 from pertorch.metrics._resampled import ResampledMetric
+from pertorch.solvers._logistic import Logistic, fit_logistic
 from pertorch.stats import uniform
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ CPU = torch.device("cpu")
 class ClassifierProba(ResampledMetric):
     """Mean probability that held-out cells of Y are told from X by a logistic regression: a score, not symmetric.
 
-    A fifth of Y's cells, one at least, is held out; scikit-learn's ``LogisticRegression`` with its defaults is fitted
-    to X and the rest of Y.
+    A fifth of Y's cells, one at least, is held out; a regression as scikit-learn's ``LogisticRegression`` with its
+    defaults is fitted to X and the rest of Y.
 
     Parameters
     ----------
@@ -52,14 +54,15 @@ class ClassifierProba(ResampledMetric):
         table, pairs_of = _table(cells), zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
         with _one_thread():
             found = [self._probability(cells, table, x, y) for x, y in pairs_of]
-        return torch.tensor(found, dtype=torch.float64)
+        _warn(self, [converged for _, converged in found])
+        return torch.tensor([value for value, _ in found], dtype=torch.float64)
 
-    def _probability(self, cells: Cells, table: Any, x: int, y: int) -> float:
+    def _probability(self, cells: Cells, table: Any, x: int, y: int) -> tuple[float, bool]:
         seen, held_out = self._split(cells, y)
         train = np.concatenate([_rows_of(cells, [x]), seen])
         labels = np.arange(len(train)) >= int(cells.sizes[x])
-        model = _regression(self.max_iter).fit(table[train], labels)
-        return float(model.predict_proba(table[held_out])[:, 1].mean(dtype=np.float64))
+        model = fit_logistic(table[train], labels.astype(np.int64), 2, self.max_iter)
+        return float(model.probabilities(table[held_out])[:, 1].mean()), model.converged
 
     def _split(self, cells: Cells, y: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of Y to fit on, and rows held out."""
@@ -105,22 +108,32 @@ class ClassifierCP(ResampledMetric):
                 f"classifier_cp needs at least two groups besides the reference {name!r}: use onesided_distances or "
                 "pairwise with more groups."
             )
-        table, out = _table(cells), torch.empty(len(pairs), dtype=torch.float64)
+        table, out, converged = _table(cells), torch.empty(len(pairs), dtype=torch.float64), []
         for y in references.tolist():
             mine = pairs.right == y
-            out[mine] = 1 - self._probabilities(cells, table, pairs.left[mine].tolist(), y)
+            model = self._model(cells, table, pairs.left[mine].tolist())
+            out[mine] = 1 - torch.from_numpy(model.probabilities(table[_rows_of(cells, [y])]).mean(0))
+            converged.append(model.converged)
+        _warn(self, converged)
         return out
 
-    def _probabilities(self, cells: Cells, table: Any, groups: list[int], y: int) -> Tensor:
+    def _model(self, cells: Cells, table: Any, groups: list[int]) -> Logistic:
         labels = np.repeat(np.arange(len(groups)), cells.sizes[groups].numpy())
-        model = _regression(self.max_iter).fit(table[_rows_of(cells, groups)], labels)
-        return torch.from_numpy(model.predict_proba(table[_rows_of(cells, [y])]).mean(0, dtype=np.float64))
+        return fit_logistic(table[_rows_of(cells, groups)], labels, len(groups), self.max_iter)
 
 
-def _regression(max_iter: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _warn(metric: ClassifierProba | ClassifierCP, converged: list[bool]) -> None:
+    """Say once how many regressions did not converge."""
+    from sklearn.exceptions import ConvergenceWarning
 
-    return LogisticRegression(max_iter=max_iter)
+    if not all(converged):
+        failed = f"{converged.count(False)} of {len(converged)} regressions"
+        warnings.warn(
+            f"{metric.name}: {failed} did not converge in max_iter={metric.max_iter} iterations: scale the features, "
+            "or raise it.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
 
 def _one_thread() -> AbstractContextManager[Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH_BYTES = 256 * 2**20  # of one moment of all groups in the replicates evaluated together
 # Reduced at once: on a CPU by each thread, and so much that it stays in the core's cache.
 ENTRIES = {"cpu": 2**17, "cuda": 2**62}
-ALONE = 2**20  # entries, times replicates, that one thread reduces sooner than several are called
+ALONE = 2**22  # entries, times replicates, that one thread reduces sooner than several are called
 EPSILON = 1e-8  # what pertpy adds to a standard deviation (sym_kldiv) or a variance (t_test)
 
 
@@ -60,8 +60,10 @@ def _reduce(
 
     cost = cells.sizes.double() * (cells.matrix.entries_per_row if as_stored else cells.n_features)
     total = float(cost.sum()) * (1 if weights is None else weights.shape[1])
-    runs = segment.batches(cost, ENTRIES[device.type]) if total > ALONE else [slice(0, len(cost))]
-    return segment.join(list(map_threads(work, runs, device)))
+    runs = segment.batches(cost, ENTRIES[device.type])
+    shared = [[run] for run in runs] if total > ALONE else [runs]
+    parts = map_threads(lambda some: [work(run) for run in some], shared, device)
+    return segment.join([part for some in parts for part in some])
 
 
 class MomentMetric(Metric):

@@ -211,7 +211,7 @@ def find_signature(adata: AnnData, layer: str | None) -> Signature:
             raise ValueError(
                 f"varm[{MEANS!r}] lacks split {labels[codes < 0].iloc[0]!r}: run perturbation_signature again."
             )
-        return SplitSignature(open_matrix(adata, "X"), codes.astype(np.int64), means.to_numpy(np.float64).T)
+        return SplitSignature(open_matrix(adata, "X"), codes.astype(np.int64), means.to_numpy(np.float64, copy=True).T)
     raise KeyError(f"No {LAYER!r} found in .layers: run perturbation_signature first, or name a layer.")
 
 
