@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pertorch import ds, pp, tl
+    from pertorch import ds, pl, pp, tl
     from pertorch._settings import settings
     from pertorch.pp import GuideAssignment
     from pertorch.tl import Distance, DistanceTest, Mixscale, Mixscape, perturbation_markers
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "ds",
     "perturbation_markers",
+    "pl",
     "pp",
     "settings",
     "tl",
@@ -35,7 +36,7 @@ _HOME = {
     "perturbation_markers": "pertorch.tl",
     "settings": "pertorch._settings",
 }
-_MODULES = ("data", "ds", "metrics", "pp", "stats", "tl")
+_MODULES = ("data", "ds", "metrics", "pl", "pp", "stats", "tl")
 
 
 def __getattr__(name: str) -> Any:
