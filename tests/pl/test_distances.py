@@ -26,7 +26,7 @@ def onesided(n: int) -> tuple[pd.Series, ...]:
     return mean, variance, mean - 0.3, mean + 0.5
 
 
-def tested(n: int) -> pd.DataFrame:
+def table_of_tests(n: int) -> pd.DataFrame:
     rng = np.random.default_rng(n)
     p = np.concatenate([[1.0], rng.uniform(1e-4, 1, n)])
     names = pd.Index(["NT", *(f"target{i}" for i in range(n))], name="gene")
@@ -64,7 +64,7 @@ def test_heatmap_tree_is_that_of_the_distances():
 
 @pytest.mark.parametrize("n", [3, 300])
 def test_onesided_points_ends_and_stars(n):
-    found, tests = onesided(n), tested(n)
+    found, tests = onesided(n), table_of_tests(n)
     figure = pl.onesided_distances(found, tests=tests, return_fig=True)
     names, points, ends, stars = [], [], [], []
     for ax in figure.axes:
@@ -92,12 +92,14 @@ def test_onesided_without_interval_shows_one_standard_deviation():
 
 @pytest.mark.parametrize("n", [3, 300])
 def test_volcano_colours_what_the_table_calls_significant(n):
-    tests = tested(n)
+    tests = table_of_tests(n)
     ax = pl.volcano(tests, threshold=0.05)
     for shown, chosen in zip(ax.collections[:2], (False, True), strict=True):
         rows = tests.drop("NT")[tests["significant_adj"].drop("NT") == chosen]
         expected = sorted(zip(rows["distance"], -np.log10(rows["pvalue_adj"]), strict=True))
-        np.testing.assert_allclose(sorted(map(tuple, shown.get_offsets())), expected if expected else np.zeros((0, 2)))
+        found = sorted(map(tuple, shown.get_offsets()))
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(np.reshape(found, -1), np.reshape(expected, -1))
     names = [text.get_text() for text in ax.texts if text.get_text().startswith("target")]
     assert set(names) <= set(tests.index[tests["significant_adj"]])
     ax.figure.draw_without_rendering()
@@ -110,7 +112,7 @@ def test_own_axes_are_used_and_returned():
 
     for draw, argument in (
         (pl.distance_heatmap, table(4)),
-        (pl.volcano, tested(80)),
+        (pl.volcano, table_of_tests(80)),
         (pl.onesided_distances, onesided(80)),
     ):
         ax = Figure().subplots()
@@ -121,9 +123,9 @@ def test_own_axes_are_used_and_returned():
 def test_a_returned_figure_is_not_one_of_pyplots():
     from matplotlib import pyplot as plt
 
-    pl.volcano(tested(3), return_fig=True)
+    pl.volcano(table_of_tests(3), return_fig=True)
     assert plt.get_fignums() == []
-    pl.volcano(tested(3))
+    pl.volcano(table_of_tests(3))
     assert len(plt.get_fignums()) == 1
 
 
@@ -137,11 +139,11 @@ ERRORS = [
     (lambda: pl.distance_heatmap(table(3).replace(0.0, np.nan)), ValueError, "nan at 'target0', 'target0'"),
     (lambda: pl.onesided_distances(table(3)), TypeError, "is a DataFrame"),
     (lambda: pl.onesided_distances(onesided(0)[0]), ValueError, "no group beside the reference 'NT'"),
-    (lambda: pl.onesided_distances(onesided(3)[0], tests=tested(2)), ValueError, "tests lacks group 'target2'"),
+    (lambda: pl.onesided_distances(onesided(3)[0], tests=table_of_tests(2)), ValueError, "tests lacks group 'target2'"),
     (lambda: pl.onesided_distances(onesided(3)[0], tests=table(3)), ValueError, "no column 'pvalue_adj'"),
     (lambda: pl.volcano(table(3)), ValueError, "no column 'distance'"),
-    (lambda: pl.volcano(tested(3).assign(pvalue_adj=0.0)), ValueError, r"outside \(0, 1\]"),
-    (lambda: pl.volcano(tested(3), threshold=5), ValueError, "threshold=5"),
+    (lambda: pl.volcano(table_of_tests(3).assign(pvalue_adj=0.0)), ValueError, r"outside \(0, 1\]"),
+    (lambda: pl.volcano(table_of_tests(3), threshold=5), ValueError, "threshold=5"),
 ]
 
 

@@ -46,8 +46,8 @@ def guide_histogram(
     """Counts of a guide in the cells that hold it, with the mixture fitted to them and its threshold.
 
     Both are densities over log₂ count, the scale of the mixture. The fit is that of
-    ``GuideAssignment.assign_mixture_model``, read from ``adata.var``; without it, or for a guide that was not fitted, the
-    histogram stands alone.
+    ``GuideAssignment.assign_mixture_model``, read from ``adata.var``; without it, or for a guide that was not fitted,
+    the histogram stands alone.
 
     Parameters
     ----------

@@ -10,13 +10,13 @@ N_BINS = 512
 
 
 def density(values: NDArray[np.float64], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kernel density estimate between two bounds: places and density there, each of shape ``(512,)``.
+    """Kernel density estimate between two bounds: places and the density there, each of shape ``(512,)``.
 
     Gaussian kernel, bandwidth by Scott's rule (1992), on binned data: so the time does not grow with the sample but for
-    one pass. Values outside of the bounds count in the last bins. Of fewer than one value the density is 0.
+    one pass. Values outside of the bounds count in the last bins. Of no values the density is 0.
     """
     width = (high - low) / N_BINS
-    places = low + width * (np.arange(N_BINS) + 0.5)
+    places: NDArray[np.float64] = low + width * (np.arange(N_BINS, dtype=np.float64) + 0.5)
     if not len(values):
         return places, np.zeros(N_BINS)
     counts = np.bincount(np.clip((values - low) / width, 0, N_BINS - 1).astype(np.int64), minlength=N_BINS)

@@ -15,7 +15,6 @@ from pertorch.pl._figure import (
     PERTURBED,
     ROW,
     TALLEST,
-    WIDEST,
     bare,
     colour_bar,
     columns_of,
@@ -89,7 +88,7 @@ def distance_heatmap(
     with_tree = drawn is not None and ax is None
     axes = open_axes(
         ax, (side + 1.2, side + 0.9 * with_tree), return_fig=return_fig, rows=1 + with_tree,
-        **({"height_ratios": [0.9, side], "sharex": True} if with_tree else {}),
+        height_ratios=[0.9, side] if with_tree else None, sharex=with_tree,
     )  # fmt: skip
     main = axes[-1]
     image = main.imshow(

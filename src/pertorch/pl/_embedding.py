@@ -90,7 +90,7 @@ def lda(
     (ax,) = axes = open_axes(ax, (6.0, 4.8), return_fig=return_fig)
     _cells(ax, points, target, control, coloured)
     if len(coloured) < len(names):
-        ax.scatter(*means.T, s=10, color=INK, lw=0, zorder=4, label=f"mean of a target ({len(names)})")
+        ax.scatter(means[:, 0], means[:, 1], s=10, color=INK, lw=0, zorder=4, label=f"mean of a target ({len(names)})")
     if len(coloured) or len(names) > len(COLOURS):
         ax.legend(frameon=False, fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.set_xlabel(f"discriminant {components[0]}")
@@ -130,4 +130,5 @@ def _cells(
     ):
         if chosen.any():
             label = f"{name} ({chosen.sum():,})"
-            ax.scatter(*points[chosen].T, s=size, color=colour, lw=0, alpha=0.7, label=label, rasterized=True)
+            x, y = points[chosen].T
+            ax.scatter(x, y, s=size, color=colour, lw=0, alpha=0.7, label=label, rasterized=True)
