@@ -67,7 +67,7 @@ def test_heatmap_orders_cells_by_their_largest_guide(guides):
     np.testing.assert_allclose(np.asarray(ax.images[0].get_array()), np.log2(counts[order] + 1), rtol=1e-6)
     largest = np.where(counts.max(1) > 0, counts.argmax(1), counts.shape[1])[order]
     assert (np.diff(largest) >= 0).all()
-    again = pl.guide_heatmap(guides, order_by="place").images[0].get_array()
+    again = pp.GuideAssignment().plot_heatmap(guides, order_by="place").images[0].get_array()
     np.testing.assert_array_equal(again, ax.images[0].get_array())
     np.testing.assert_array_equal(pl.guide_heatmap(guides, order_by=order).images[0].get_array(), again)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pertorch import pl
+from pertorch import Mixscape, perturbation_markers, pl
 from testing.pertorch import unchanged
 
 
@@ -115,6 +115,23 @@ def test_expression_is_scaled_and_cut_evenly(called):
     assert ax.images[0].get_array().shape[1] == 3 * sizes.min() + 2  # the smallest stays whole, two share the rest
     again = pl.expression_heatmap(called, genes, "mixscape_class_global", subsample_number=3 * sizes.min() + 3)
     np.testing.assert_array_equal(ax.images[0].get_array(), again.images[0].get_array())
+
+
+def test_methods_of_mixscape(called):
+    target = next(iter(called.uns["mixscape"]))
+    with unchanged(called):
+        ax = Mixscape().plot_heatmap(called, "gene_target", target, "NT", n_genes=3)
+    markers = perturbation_markers(called, "gene_target", "NT", targets=[target]).sort_values("score")["gene"].tolist()
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*markers[::-1][:3], *markers[:3][::-1]]
+    shown = called.obs["mixscape_class"].isin(["NT", f"{target} NP", f"{target} KO"])
+    assert ax.images[0].get_array().shape == (6, shown.sum())
+    figure = Mixscape().plot_barplot(called, guide_rna_column="guide", return_fig=True)
+    assert sum(len(panel.containers[0]) for panel in figure.axes) == 36
+    assert Mixscape().plot_perturbscore(called, "gene_target", target, color="orange").lines
+    assert Mixscape().plot_violin(called, target_gene_idents=[target], keys="mixscape_class_p_ko").collections
+    assert Mixscape().plot_lda(called, "NT").collections
+    with pytest.raises(ValueError, match="n_genes=0"):
+        Mixscape().plot_heatmap(called, "gene_target", target, n_genes=0)
 
 
 ERRORS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def expression_heatmap(
     adata: AnnData,
-    genes: Sequence[str],
+    genes: Iterable[str],
     groupby: str,
     *,
     groups: Sequence[Any] | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from pertorch import pl
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp._counts import above, is_anndata, open_counts
@@ -35,6 +36,8 @@ class GuideAssignment:
     >>> list(adata.obs["assigned_guide"])
     ['g1', 'g2', 'Negative']
     """
+
+    plot_heatmap = staticmethod(pl.guide_heatmap)
 
     def __repr__(self) -> str:
         return "GuideAssignment()"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import pandas as pd
 
+from pertorch import pl
 from pertorch.tl._classify import Calls, classify
 from pertorch.tl._compare import TestMethod
 from pertorch.tl._lda import lda
@@ -14,6 +15,7 @@ from pertorch.tl._marker_sets import marker_sets
 from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale import mixscale
 from pertorch.tl._operator import find_signature
+from pertorch.tl._plots import plot_heatmap
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 from pertorch.tl._signature import perturbation_signature
 
@@ -174,13 +176,18 @@ class Mixscape:
     """Which cells of a screen were perturbed: drop-in for pertpy's and rapids_singlecell's ``Mixscape``.
 
     Run :meth:`perturbation_signature`, then :meth:`mixscape` (classes), :meth:`mixscale` (continuous scores), and after
-    :meth:`mixscape` also :meth:`lda`.
+    :meth:`mixscape` also :meth:`lda`. Methods that begin with ``plot_`` draw the results: see :mod:`pertorch.pl`.
     """
 
     perturbation_signature = staticmethod(perturbation_signature)
     mixscape = staticmethod(mixscape)
     mixscale = staticmethod(mixscale)
     lda = staticmethod(lda)
+    plot_barplot = staticmethod(pl.barplot)
+    plot_heatmap = staticmethod(plot_heatmap)
+    plot_lda = staticmethod(pl.lda)
+    plot_perturbscore = staticmethod(pl.perturbscore)
+    plot_violin = staticmethod(pl.violin)
 
 
 def _fit_options(gmmkwargs: Mapping[str, Any]) -> dict[str, Any]:
