@@ -144,6 +144,7 @@ ERRORS = [
     (lambda a: pl.violin(a, hue="guide"), ValueError, "no more than 8"),
     (lambda a: pl.perturbscore(a, "gene_target", "target99"), ValueError, "target_gene='target99'"),
     (lambda a: pl.perturbscore(a, "target", "target01"), KeyError, "no column 'target'"),
+    (lambda a: pl.perturbscore(a, "gene_target", "target01", split_by="guide"), ValueError, "was not split by"),
     (lambda a: pl.mixscale_ridge(a, "gene_target", "nt"), ValueError, "'nt' has no cells"),
     (lambda a: pl.lda(a, "NTC"), ValueError, "control='NTC'"),
     (lambda a: pl.lda(a, "NT", lda_key="lda"), KeyError, "'lda'.*not found"),

@@ -29,5 +29,5 @@ def density(values: NDArray[np.float64], low: float, high: float) -> tuple[NDArr
 def bounds(values: NDArray[np.float64]) -> tuple[float, float]:
     """Where densities of these values are drawn: all but the last thousandth at each end, and a margin."""
     low, high = np.quantile(values, [0.001, 0.999])
-    margin = 0.12 * (high - low) or 0.5
+    margin = 0.2 * (high - low) or 0.5
     return float(low - margin), float(high + margin)

@@ -83,14 +83,16 @@ def perturbscore(
     KeyError
         If there are no projections, or a column does not exist.
     ValueError
-        If the target was not tested.
+        If the target was not tested, ``mixscape`` was split by another column, or names of cells repeat.
     """
     tables = _projections(adata, target_gene)
     for table in tables.values():
         if pert_key not in table:
             raise KeyError(f"uns['mixscape'] has no column {pert_key!r}: {nearest(pert_key, table.columns[1:])}")
     if split_by is not None:
-        obs_column(adata, split_by)
+        unknown = set(tables) - set(obs_column(adata, split_by).astype(str))
+        if unknown:
+            raise ValueError(f"split_by={split_by!r} has no {min(unknown)!r}: mixscape was not split by that column.")
         panels = tables
     else:
         panels = {"": pd.concat(tables.values())}
@@ -195,6 +197,10 @@ def _by_class(
     found = {control: position[label == control]}
     if by_class is None:
         return found | {target: position[label == target]}
+    if not by_class.index.is_unique:
+        raise ValueError(
+            "adata.obs_names repeat, so classes cannot be found by name: see adata.obs_names_make_unique()."
+        )
     missing = table.index.difference(by_class.index)
     if len(missing):
         raise ValueError(
