@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import map_threads
 from pertorch.metrics._kernel import KernelMetric, PairSums
 from pertorch.ops.pairwise import block_sums, row_sums
 
@@ -21,7 +21,7 @@ Piece = tuple[int, int, int]
 # Distances of a subset of n cells take about 7e-10 s a pair on a core, a product with one column of weights over all
 # N cells 1.3e-11 s a pair: above N = 5 n the subsets are cheaper. On a GPU they always are.
 SUBSETS_ABOVE = {"cpu": 5.0, "cuda": 0.0}
-CHUNK = {"cpu": 2**18, "cuda": 2**24}  # cells of all replicates handled at once
+CHUNK = {"cpu": 2**23, "cuda": 2**24}  # numbers handled at once: what the cells of all replicates take
 
 
 def kernel_nulls(
@@ -39,8 +39,8 @@ def kernel_nulls(
     """
     deal = _Deal(metric, cells, pairs, permutations, device)
     out = torch.empty(len(pairs), permutations[0].n_replicates, dtype=torch.float64)
-    for pieces, nulls in zip(batches := deal.batches(), deal.in_order(batches), strict=True):
-        for (p, start, stop), null in zip(pieces, nulls, strict=True):
+    for pieces in deal.batches():
+        for (p, start, stop), null in zip(pieces, deal(pieces), strict=True):
             out[p, start:stop] = null
             if tick:
                 tick(stop - start)
@@ -82,15 +82,16 @@ class _Deal:
         ]
 
     def batches(self) -> list[list[Piece]]:
-        """Pieces that are computed together: about `CHUNK` cells over all of their replicates."""
+        """Pieces that are computed together: about `CHUNK` numbers over all of their replicates."""
         most = CHUNK[self.device.type]
         out: list[list[Piece]] = []
         room = 0
         for p, permutations in enumerate(self.permutations):
-            step = max(1, most // permutations.n_small)
+            numbers = self._numbers(p)
+            step = max(1, most // numbers)
             for start in range(0, permutations.n_replicates, step):
                 stop = min(start + step, permutations.n_replicates)
-                size = (stop - start) * permutations.n_small
+                size = (stop - start) * numbers
                 if size > room:
                     out.append([])
                     room = most
@@ -98,35 +99,27 @@ class _Deal:
                 room -= size
         return out
 
-    def in_order(self, batches: list[list[Piece]]) -> Iterator[list[Tensor]]:
-        """Each batch's nulls.
+    def _few(self, p: int) -> bool:
+        """Whether the smaller group is so small beside the other that distances within it are evaluated anew."""
+        return len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * self.permutations[p].n_small
 
-        On a CPU all threads deal the cells of some batches, one small operation after the other, and then take a batch
-        each: its operations are too large to wait for each other and too small to share.
-        """
-        some = 4 * torch.get_num_threads() if self.device.type == "cpu" else 1
-        for start in range(0, len(batches), some):
-            dealt = [(batch, self._subsets(batch)) for batch in batches[start : start + some]]
-            yield from map_threads(self, dealt, self.device)
+    def _numbers(self, p: int) -> int:
+        """What one replicate of a pair takes: weights, positions, or, on a CPU, the cells themselves."""
+        if not self._few(p):
+            return len(self.members[p])
+        return self.permutations[p].n_small * (1 if self.device.type == "cuda" else self.rows.shape[1])
 
-    def _subsets(self, pieces: list[Piece]) -> list[Tensor]:
-        return [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
-
-    def __call__(self, dealt: tuple[list[Piece], list[Tensor]]) -> list[Tensor]:
-        pieces, subsets = dealt
-        few = [
-            len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * s.shape[1]
-            for (p, *_), s in zip(pieces, subsets, strict=True)
-        ]
-        alone = [self._weighted(p, s) for (p, *_), s, small in zip(pieces, subsets, few, strict=True) if not small]
-        together = self._gathered([(p, s) for (p, *_), s, small in zip(pieces, subsets, few, strict=True) if small])
-        within = [(together if small else alone).pop(0) for small in few]
-        return [self._combine(p, s, w) for (p, *_), s, w in zip(pieces, subsets, within, strict=True)]
+    def __call__(self, pieces: list[Piece]) -> list[Tensor]:
+        """Nulls of some pieces."""
+        subsets = [(p, self.permutations[p].subset(start, stop, self.device)) for p, start, stop in pieces]
+        within: list[Tensor] = []
+        # Neighbours of one kind and length go together
+        for (few, _), run in itertools.groupby(subsets, lambda dealt: (self._few(dealt[0]), len(dealt[1]))):
+            within += (self._gathered if few else self._weighted)(list(run))
+        return [self._combine(p, s, w) for (p, s), w in zip(subsets, within, strict=True)]
 
     def _gathered(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
         """``Σ_AA`` of subsets, by evaluating the distances within each."""
-        if not subsets:
-            return []
         index = torch.cat([self.members[p][subset].flatten() for p, subset in subsets])
         counts = [len(subset) for _, subset in subsets]
         sizes = torch.repeat_interleave(torch.tensor([s.shape[1] for _, s in subsets]), torch.tensor(counts))
@@ -134,13 +127,16 @@ class _Deal:
         sums = block_sums(self.rows, offsets, each, each, kernel=self.kernel, index=index)
         return list(sums[:, 0].split(counts))
 
-    def _weighted(self, p: int, subset: Tensor) -> Tensor:
-        """``Σ_AA`` of subsets of a pair's cells, by weighting the distances of all of them."""
-        members = self.members[p]
-        weights = torch.zeros(len(members), len(subset), device=self.device).scatter_(0, subset.T, 1.0)
-        zero = torch.tensor([0])
-        offsets = torch.tensor([0, len(members)])
-        return block_sums(self.rows[members], offsets, zero, zero, kernel=self.kernel, weights=weights)[0]
+    def _weighted(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
+        """``Σ_AA`` of equally many subsets of each pair's cells, by weighting the distances of all of them."""
+        members = [self.members[p] for p, _ in subsets]
+        sizes = torch.tensor([len(cells) for cells in members])
+        weights = torch.zeros(int(sizes.sum()), len(subsets[0][1]), device=self.device)
+        for block, (_, subset) in zip(weights.split(sizes.tolist()), subsets, strict=True):
+            block.scatter_(0, subset.T, 1.0)
+        offsets, each = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]), torch.arange(len(sizes))
+        points = self.rows[torch.cat(members)]
+        return list(block_sums(points, offsets, each, each, kernel=self.kernel, weights=weights))
 
     def _combine(self, p: int, subset: Tensor, within: Tensor) -> Tensor:
         permutations, rho = self.permutations[p], self.row_sums[p]
