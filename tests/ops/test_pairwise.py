@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from pertorch.ops.pairwise import Kernel, block_cost, block_sums, row_sums
+from pertorch.ops.pairwise import Kernel, _subsets, block_cost, block_sums, row_sums
 from testing.pertorch import assert_close
 
 from .conftest import EUCLIDEAN, INTERPRETED, RELATIVE_ERROR
@@ -284,3 +284,31 @@ def test_ticks_add_up_to_the_cost(block_sums_impl):
     pairs = all_pairs(len(sizes))
     block_sums_impl.block_sums(points, offsets, *pairs, tick=ticks.append)
     assert_close(sum(ticks), block_cost(offsets, *pairs).sum(), rel=1e-3)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="torch")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("n", [1, 2, 30, 600])
+@pytest.mark.parametrize("kernel", [EUCLIDEAN, Kernel("sqeuclidean"), Kernel("rbf", 0.01), Kernel("poly", 0.01, 2)])
+@pytest.mark.parametrize("data", [well_scaled, common_offset, duplicated_cells, far_twins, one_dimension])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_within_subsets(data, kernel, n, dtype, device, monkeypatch):
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(data(rng)).to(dtype)
+    index = (
+        torch.from_numpy(np.stack([rng.permutation(len(points))[:n] for _ in range(9)]))
+        if n < len(points)
+        else (torch.from_numpy(rng.integers(0, len(points), (3, n))))
+    )
+    each, offsets = torch.arange(len(index)), torch.arange(len(index) + 1) * n
+    expected = brute_force(points[index.flatten()], offsets, each, each, kernel)
+    monkeypatch.setattr(_subsets, "NUMBERS", {"cpu": 4000, "cuda": 4000} if n < 600 else _subsets.NUMBERS)
+
+    def sums(some):
+        parts = offsets[: len(some) + 1], each[: len(some)], each[: len(some)]
+        return block_sums(points.to(device), *parts, kernel=kernel, index=index[some].flatten().to(device)).cpu()
+
+    together = sums(each)
+    assert_close(together, expected, rel=RELATIVE_ERROR[dtype])
+    if device == "cpu":
+        assert torch.equal(torch.cat([sums(each[i : i + 1]) for i in each]), together)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from torch import Tensor
 
-from pertorch.ops.pairwise import _torch
+from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
 from pertorch.ops.pairwise._schedule import block_cost
 
@@ -65,7 +65,10 @@ def block_sums(
             return _triton.block_sums(
                 points, offsets, left, right, kernel=kernel, weights=weights, index=index, tick=tick
             )
-    points = points if index is None else points[index]
+    if index is not None:
+        if weights is None and _subsets.supports(index, offsets, left, right):
+            return _subsets.within_sums(points, index.view(len(left), -1), kernel=kernel, tick=tick)[:, None]
+        points = points[index]
     return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar, final, get_args
+from typing import Any, Literal, TypeVar, final, get_args
 
 import torch
 from torch import Tensor
@@ -55,6 +55,19 @@ class Kernel:
         if self.name == "euclidean":
             return 0.5 * squared.abs().rsqrt()
         return self.gamma * (-self.gamma * squared).exp() if self.name == "rbf" else torch.ones_like(squared)
+
+
+def surely(kernel: Kernel, smallest: Number, largest: Number, most: float) -> Any:
+    """Whether the extremes of a block show that its error is within the limit.
+
+    Parameters
+    ----------
+    smallest, largest
+        Of ``d²`` and of ``|x|² + |y|²``: of one block, or of several.
+    most
+        The limit, see :func:`limit`.
+    """
+    return kernel.gamma * largest <= most if kernel.name == "rbf" else smallest * most >= largest
 
 
 def limit(smaller: Number) -> Number:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit
+from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit, surely
 from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 
 # A tile stays in a core's L2 between the product, the root and the sum; yet each operation should be long enough for
@@ -116,6 +116,17 @@ class _Batch(NamedTuple):
     n_pairs: int
 
 
+def operands(points: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
+    """What to multiply for ``d²``, or for ``x·y`` where κ is of that; and ``|x|²`` of centred points: ``(n, 1)``."""
+    if not kernel.of_distance:
+        return points, points, points.new_zeros(len(points), 1)
+    centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
+    norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
+    one = torch.ones_like(norm)
+    # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
+    return torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1), norm
+
+
 @final
 class _Reduction:
     """One call's operands; called with a row tile and its column tiles, from any thread."""
@@ -123,14 +134,7 @@ class _Reduction:
     def __init__(
         self, points: Tensor, weights: Tensor | None, kernel: Kernel, tiles: list[_Tile], tile_rows: int
     ) -> None:
-        row = column = points
-        norm = points.new_zeros(len(points), 1)
-        if kernel.of_distance:
-            centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
-            norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
-            one = torch.ones_like(norm)
-            # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
-            row, column = torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1)
+        row, column, norm = operands(points, kernel)
         self._rows = [row[tile.rows] for tile in tiles]
         self._columns = [column[tile.rows].T for tile in tiles]
         self._points = [points[tile.rows] for tile in tiles]
@@ -187,10 +191,7 @@ class _Reduction:
         most = min(self._limits[s], self._limits[t])
         # One cheap look at the extremes spares most tiles the exact check.
         largest = self._largest[s] + self._largest[t]
-        if self._kernel.name == "rbf":
-            if self._kernel.gamma * largest <= most:
-                return False
-        elif float(squared.amin()) * most >= largest:
+        if surely(self._kernel, float(squared.amin()), largest, most):
             return False
         norms = self._norms[s][:, None] + self._norms[t]
         if bool((squared < NOISE * norms).any()):
