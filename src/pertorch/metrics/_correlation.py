@@ -13,42 +13,41 @@ from pertorch.metrics._centroid import CentroidMetric
 from pertorch.ops.ranks import average_ranks, dense_ranks, kendall_tau
 
 
+class _Correlation(CentroidMetric):
+    """One minus the cosine of deviations, which `prepare` makes of the means."""
+
+    needs: ClassVar[Needs] = Needs(features=2)
+
+    @staticmethod
+    def between(x: Tensor, y: Tensor) -> Tensor:
+        """One minus the correlation, in [0, 2]."""
+        return Cosine.between(x, y)
+
+
 @final
 @dataclass(frozen=True)
-class Pearson(CentroidMetric):
+class Pearson(_Correlation):
     """One minus Pearson's correlation of the means; NaN where a mean vector is constant."""
 
     name: ClassVar[str] = "pearson_distance"
-    needs: ClassVar[Needs] = Needs(features=2)
 
     @staticmethod
     def prepare(centroids: Tensor) -> Tensor:
         """Deviations, whose cosine is the correlation."""
         return _deviations(centroids)
 
-    @staticmethod
-    def between(x: Tensor, y: Tensor) -> Tensor:
-        """1 − r(x̄, ȳ), in [0, 2]."""
-        return Cosine.between(x, y)
-
 
 @final
 @dataclass(frozen=True)
-class Spearman(CentroidMetric):
+class Spearman(_Correlation):
     """One minus Spearman's rank correlation of the means, ties at their average rank; NaN as for Pearson."""
 
     name: ClassVar[str] = "spearman_distance"
-    needs: ClassVar[Needs] = Needs(features=2)
 
     @staticmethod
     def prepare(centroids: Tensor) -> Tensor:
         """Deviations of the ranks."""
         return _deviations(average_ranks(centroids))
-
-    @staticmethod
-    def between(x: Tensor, y: Tensor) -> Tensor:
-        """1 − ρ(x̄, ȳ), in [0, 2]."""
-        return Cosine.between(x, y)
 
 
 @final
