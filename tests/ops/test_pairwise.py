@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from pertorch.ops.pairwise import Kernel, _subsets, block_cost, block_sums, row_sums
+from pertorch.ops.pairwise import Kernel, _subsets, block_cost, block_sums, row_sums, within_sums
 from testing.pertorch import assert_close
 
 from .conftest import EUCLIDEAN, INTERPRETED, RELATIVE_ERROR
@@ -305,10 +305,24 @@ def test_within_subsets(data, kernel, n, dtype, device, monkeypatch):
     monkeypatch.setattr(_subsets, "NUMBERS", {"cpu": 4000, "cuda": 4000} if n < 600 else _subsets.NUMBERS)
 
     def sums(some):
-        parts = offsets[: len(some) + 1], each[: len(some)], each[: len(some)]
-        return block_sums(points.to(device), *parts, kernel=kernel, index=index[some].flatten().to(device)).cpu()
+        subsets = index[some].to(device)
+        whole, halves = within_sums(points.to(device), [subsets, subsets[:, : max(1, n // 2)]], kernel=kernel)
+        assert halves.shape == whole.shape == (len(some),)
+        return whole[:, None].cpu()
 
     together = sums(each)
     assert_close(together, expected, rel=RELATIVE_ERROR[dtype])
     if device == "cpu":
         assert torch.equal(torch.cat([sums(each[i : i + 1]) for i in each]), together)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="runs in the process that test_interpreter.py starts")
+def test_within_subsets_of_several_sizes():
+    from pertorch.ops.pairwise import _triton
+
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(well_scaled(rng)).float()
+    subsets = [torch.from_numpy(np.stack([rng.permutation(len(points))[:n] for _ in range(2)])) for n in (5, 66)]
+    found = _triton.within_sums(points, subsets, kernel=EUCLIDEAN)
+    for sums, truth in zip(found, _subsets.within_sums(points.double(), subsets, kernel=EUCLIDEAN), strict=True):
+        assert_close(sums, truth, rel=1e-6)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pertorch.metrics._kernel import KernelMetric, PairSums
-from pertorch.ops.pairwise import block_sums, row_sums
+from pertorch.ops.pairwise import block_sums, row_sums, within_sums
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -120,12 +120,7 @@ class _Deal:
 
     def _gathered(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
         """``Σ_AA`` of subsets, by evaluating the distances within each."""
-        index = torch.cat([self.members[p][subset].flatten() for p, subset in subsets])
-        counts = [len(subset) for _, subset in subsets]
-        sizes = torch.repeat_interleave(torch.tensor([s.shape[1] for _, s in subsets]), torch.tensor(counts))
-        offsets, each = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]), torch.arange(len(sizes))
-        sums = block_sums(self.rows, offsets, each, each, kernel=self.kernel, index=index)
-        return list(sums[:, 0].split(counts))
+        return within_sums(self.rows, [self.members[p][subset] for p, subset in subsets], kernel=self.kernel)
 
     def _weighted(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
         """``Σ_AA`` of equally many subsets of each pair's cells, by weighting the distances of all of them."""

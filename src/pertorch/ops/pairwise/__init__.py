@@ -6,8 +6,9 @@ the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
 from pertorch.ops.pairwise._schedule import block_cost
 
-__all__ = ["Kernel", "block_cost", "block_sums", "row_sums"]
+__all__ = ["Kernel", "block_cost", "block_sums", "row_sums", "within_sums"]
 
 
 def block_sums(
@@ -26,7 +27,6 @@ def block_sums(
     *,
     kernel: Kernel,
     weights: Tensor | None = None,
-    index: Tensor | None = None,
     tick: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Sum κ over all ordered pairs of cells of each pair of groups.
@@ -46,9 +46,6 @@ def block_sums(
     weights
         Shape ``(n, r)``: one column per replicate, small non-negative integers held as float32; ``None`` is one
         replicate in which each cell counts once.
-    index
-        Shape ``(n',)``, int64: where given, the groups are runs of ``points[index]``, which is never made whole. Only
-        without `weights`.
     tick
         Called with the number of pairs of cells done, as they are done.
 
@@ -58,18 +55,37 @@ def block_sums(
     The same bits on every run, with any number of threads, and for a pair
     whatever other pairs are asked for on the same device.
     """
-    if points.is_cuda and find_spec("triton"):
-        from pertorch.ops.pairwise import _triton
-
-        if _triton.supports(points, kernel):
-            return _triton.block_sums(
-                points, offsets, left, right, kernel=kernel, weights=weights, index=index, tick=tick
-            )
-    if index is not None:
-        if weights is None and _subsets.supports(index, offsets, left, right):
-            return _subsets.within_sums(points, index.view(len(left), -1), kernel=kernel, tick=tick)[:, None]
-        points = points[index]
+    if (twin := _triton_for(points, kernel)) is not None:
+        return twin.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
     return _torch.block_sums(points, offsets, left, right, kernel=kernel, weights=weights, tick=tick)
+
+
+def within_sums(points: Tensor, subsets: Sequence[Tensor], *, kernel: Kernel) -> list[Tensor]:
+    """Sum κ over all ordered pairs of cells within each of many subsets.
+
+    Parameters
+    ----------
+    points, kernel
+        As for :func:`block_sums`.
+    subsets
+        Rows of the subsets of one size, shape ``(s, n)``, int64, for each size: on the device of `points`.
+
+    Returns
+    -------
+    For each size, shape ``(s,)``, float64: for a subset the same bits whatever other subsets are asked for.
+    """
+    if (twin := _triton_for(points, kernel)) is not None:
+        return twin.within_sums(points, subsets, kernel=kernel)
+    return _subsets.within_sums(points, subsets, kernel=kernel)
+
+
+def _triton_for(points: Tensor, kernel: Kernel) -> Any:
+    """The module of the Triton programs, where they compute this."""
+    if not points.is_cuda or not find_spec("triton"):
+        return None
+    from pertorch.ops.pairwise import _triton
+
+    return _triton if _triton.supports(points, kernel) else None
 
 
 def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, kernel: Kernel) -> list[Tensor]:

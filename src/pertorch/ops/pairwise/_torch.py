@@ -18,7 +18,6 @@ from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 # threads not to wait for the interpreter (measured on two AVX-512 cores with 2 MiB each: 512 rows are 1 to 1.3 times,
 # 384 are 1.6 to 2.4 times slower). A GPU wants fewer, larger launches.
 TILE_ROWS = {"cpu": 768, "cuda": 4096}
-WEIGHTED_TILE_ROWS = {"cpu": 512, "cuda": 4096}  # smaller tiles leave more of a group's mirror image out
 BATCH = 8  # tile pairs a task: long enough to hide the queue, short enough to balance the threads
 LOOKED_UP = 2**16  # sums at once
 
@@ -34,11 +33,7 @@ def block_sums(
     tick: Callable[[int], object] | None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    left, right, tile_rows = (
-        left.cpu(),
-        right.cpu(),
-        (TILE_ROWS if weights is None else WEIGHTED_TILE_ROWS)[points.device.type],
-    )
+    left, right, tile_rows = left.cpu(), right.cpu(), TILE_ROWS[points.device.type]
     # Where groups meet none but themselves, two in one tile would meet for nothing.
     tiles = cut_tiles(offsets, tile_rows, pack=not torch.equal(left, right))
     stripes = _stripes(*tile_pairs(tiles, left, right))

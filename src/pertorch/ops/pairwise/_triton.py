@@ -5,7 +5,7 @@ The README beside this file derives the split, its error and the schedule. Twin 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, final
 
@@ -59,7 +59,10 @@ def block_sums(
     index: Tensor | None = None,
     tick: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """See :func:`pertorch.ops.pairwise.block_sums`."""
+    """See :func:`pertorch.ops.pairwise.block_sums`.
+
+    Where `index` is given, shape ``(n',)``, int64, the groups are runs of ``points[index]``; only without `weights`.
+    """
     device, n_replicates = points.device, 1 if weights is None else weights.shape[1]
     data = split(points)
     launch = _Plain(data, kernel, offsets, index) if weights is None else _Weighted(data, kernel, weights)
@@ -78,6 +81,15 @@ def block_sums(
             if tick:
                 tick(int(block_cost(offsets, left[tasks.which], right[tasks.which]).sum()))
     return total
+
+
+def within_sums(points: Tensor, subsets: Sequence[Tensor], *, kernel: Kernel) -> list[Tensor]:
+    """See :func:`pertorch.ops.pairwise.within_sums`: all subsets at once, none of them made whole."""
+    counts = [len(rows) for rows in subsets]
+    sizes = torch.repeat_interleave(torch.tensor([rows.shape[1] for rows in subsets]), torch.tensor(counts))
+    offsets, each = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]), torch.arange(len(sizes))
+    index = torch.cat([rows.flatten() for rows in subsets])
+    return list(block_sums(points, offsets, each, each, kernel=kernel, index=index)[:, 0].split(counts))
 
 
 class _Launch:
