@@ -15,7 +15,7 @@ from pertorch.solvers._splits import starts
 from pertorch.solvers.modes import modes
 
 _BLOCK = {"cpu": 5 * 2**17, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
-_STARTS = 9
+_STARTS = 10
 
 
 class GuideMixtures(NamedTuple):

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, point
 
-_LEAST_RATE = 0.3  # of the background: the cut below 2 leaves it nothing but ones, and a rate of 0 is a plateau
 _OCTAVES = (1, 2, 3, 5, 9, 17, 33, 65)  # smallest count of the signal: in (1, 2], (2, 3], (3, 5], …, above 65
 
 
@@ -16,7 +15,8 @@ def starts(model: PoissonGauss) -> tuple[Tensor, Tensor]:
 
     If every cell below some count were background and every other signal, the best parameters and their posterior
     would follow in closed form from running sums over the histogram. In each octave the best such cut is taken, so
-    that every mode has a start near it, and beside them one start from the prior. Nothing is drawn at random.
+    that every mode has a start near it. The best of them starts once more with half its width, since the same cells can
+    have a narrow mode inside a wide one. Where nothing can be cut the prior gives the start. Nothing is random.
 
     Returns
     -------
@@ -38,18 +38,22 @@ def starts(model: PoissonGauss) -> tuple[Tensor, Tensor]:
         there = every[cost[every, best] < torch.inf]
         guides.append(there)
         points.append(point(GuideParameters(*(value[there, best[there]] for value in split))))
+    cut = every[possible.any(1)]
+    best = torch.where(possible, loss, torch.inf).argmin(1)[cut]
+    guides.append(cut)
+    points.append(point(_narrowed(GuideParameters(*(value[cut, best] for value in split)))))
     guide = torch.cat(guides)
     order = torch.argsort(guide, stable=True)
     return guide[order], torch.cat(points)[order]
 
 
 def _fit(below: list[Tensor], above: list[Tensor], cells: Tensor) -> GuideParameters:
-    """GuideParameters of each cut: maximum a posteriori, but for σ and λ, which a start needs only roughly."""
+    """GuideParameters of each cut: maximum a posteriori, but for σ, which a start needs only roughly."""
     n_above = above[0].clamp(min=1)
     mean = (above[1] + 0.75) / (n_above + 0.25)
     spread = (above[2] - 2 * mean * above[1] + mean**2 * above[0]).clamp(min=0)
     std = torch.maximum(torch.sqrt((spread + 1) / (n_above + 1)), 1.05 * log_floor(mean).exp())
-    rate = ((below[1] + 0.05) / (below[0] + 1)).clamp(min=_LEAST_RATE)
+    rate = _rate(below[0], below[1])
     weight = ((above[0] - 0.9) / (cells - 1).clamp(min=1)).clamp(1 / (cells + 1), 1 - 1 / (cells + 1))
     return GuideParameters(rate, mean, std, weight)
 
@@ -62,6 +66,19 @@ def _loss(p: GuideParameters, below: list[Tensor], above: list[Tensor], log_fact
     signal = above[0] * (p.weight.log() - log_std - 0.9189) - spread / (2 * p.std**2)
     prior = -((p.mean - 3) ** 2) / 8 - log_std - (log_std - 2) ** 2 / 2 - log_rate - log_rate**2 / 2
     return -(background + signal + prior)
+
+
+def _rate(cells: Tensor, total: Tensor) -> Tensor:
+    """Maximum a posteriori of a background's rate: the root of total − cells · λ − 1 − log λ."""
+    log_rate = torch.log((total + 0.05) / (cells + 1))
+    for _ in range(6):  # Newton's method on a concave function that falls, from wherever it begins
+        expected = cells * log_rate.exp()
+        log_rate = log_rate + (total - expected - 1 - log_rate) / (expected + 1)
+    return log_rate.exp()
+
+
+def _narrowed(p: GuideParameters) -> GuideParameters:
+    return p._replace(std=torch.maximum(p.std / 2, 1.05 * log_floor(p.mean).exp()))
 
 
 def _prior(cells: Tensor) -> Tensor:
