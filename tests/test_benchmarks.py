@@ -46,3 +46,16 @@ def test_bad_arguments(arguments, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     with pytest.raises(SystemExit, match=message):
         import_module("benchmarks.__main__").main()
+
+
+def test_growth_tells_the_slope_and_draws_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.growth import SLOPE_FROM, draw, slope
+
+    points = [(n, 1e-9 * n**2) for n in (10_000, 100_000, 1_000_000)]
+    assert slope(points) == pytest.approx(2)
+    assert slope([(10, SLOPE_FROM / 2), *points]) == pytest.approx(2), "short calls do not count"
+    machine = {"threads": 2, "gpus": []}
+    report = {"device": "cpu", "machine": machine, "series": [{"name": "pairs", "of": "cells", "points": points}]}
+    draw([report], tmp_path / "growth.svg")
+    assert "<svg" in (tmp_path / "growth.svg").read_text()
