@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ __all__ = [
     "settings",
     "tl",
 ]
+
+# What is said goes to this logger; who hears it is for the application to say (see docs/settings.md).
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "Distance": "pertorch.tl",

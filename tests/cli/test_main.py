@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,19 @@ def _raise(error: BaseException) -> Callable[[object], None]:
         raise error
 
     return run
+
+
+def test_verbose_tells_what_took_how_long(pertorch: Callable, screen_file: Path) -> None:
+    words = ("distance", str(screen_file), "--groupby", "gene_target", "--control", "NT", "--quiet")
+    assert "edistance" not in pertorch(*words).err
+    assert "pertorch: edistance: 0." in pertorch(*words, "-v").err
+
+
+def test_the_environment_chooses_the_device_where_the_command_does_not(
+    pertorch: Callable, screen_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package.settings.reset()  # what other tests assigned
+    monkeypatch.setenv("PERTORCH_DEVICE", "abacus")
+    words = ("distance", str(screen_file), "--groupby", "gene_target", "--control", "NT", "--quiet")
+    assert pertorch(*words).code == 2
+    assert pertorch(*words, "--device", "cpu").code == 0

@@ -4,7 +4,19 @@ import pytest
 import torch
 
 import pertorch
-from pertorch.exec import _upload, map_devices, memory_budget, parse_device, progress_bar, resolve_devices, upload
+from pertorch.exec import (
+    _progress,
+    _upload,
+    map_ahead,
+    map_devices,
+    map_threads,
+    memory_budget,
+    parse_device,
+    progress_bar,
+    resolve_devices,
+    track,
+    upload,
+)
 
 CPU = torch.device("cpu")
 
@@ -77,6 +89,7 @@ def test_an_error_in_a_thread_is_the_callers():
 @pytest.mark.parametrize(("show", "setting", "shown"), [(True, False, True), (False, True, False), (None, True, True)])
 def test_progress_bar(show, setting, shown, monkeypatch, capsys):
     monkeypatch.setattr(pertorch.settings, "progress", setting)
+    monkeypatch.setattr(_progress, "DELAY", 0)
     with progress_bar(lambda: 10, "walking", show) as bar:
         bar.update(10)
     assert ("walking: 100%" in capsys.readouterr().err) == shown
@@ -97,9 +110,33 @@ def test_memory_budget(monkeypatch):
     assert memory_budget(CPU) == 10**9
     monkeypatch.setattr(pertorch.settings, "memory_gb", 0.5)
     assert memory_budget(CPU) == 5 * 10**8
-    monkeypatch.setattr(pertorch.settings, "memory_gb", 0)
-    with pytest.raises(ValueError, match=r"settings.memory_gb=0 must be a positive number, or None"):
-        memory_budget(CPU)
-    monkeypatch.setenv("PERTORCH_MEMORY_GB", "much")
-    with pytest.raises(ValueError, match="PERTORCH_MEMORY_GB='much' is not a number of gigabytes"):
-        type(pertorch.settings)()
+
+
+def test_a_bar_that_the_settings_ask_for_waits_a_second(monkeypatch, capsys):
+    monkeypatch.setattr(pertorch.settings, "progress", True)
+    with progress_bar(lambda: 10, "walking") as bar:
+        bar.update(10)
+    assert capsys.readouterr().err == ""
+
+
+def test_track_tells_what_is_done_and_the_log_how_long(monkeypatch, capsys, caplog):
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    monkeypatch.setattr(pertorch.settings, "progress", True)
+    with caplog.at_level(logging.INFO, "pertorch"):
+        assert list(track(["ab", "c"], 3, "reading", unit="cells", size=len)) == ["ab", "c"]
+    assert "3.00/3.00" in (shown := capsys.readouterr().err)
+    assert "cells/s" in shown
+    assert caplog.messages[0].startswith("reading: 0.0")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_see_the_overrides_of_their_caller(monkeypatch, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    with pertorch.settings.override(seed=7):
+        seen = [
+            *map_threads(lambda _: pertorch.settings.seed, range(4), CPU),
+            *map_ahead(lambda _: pertorch.settings.seed, range(4)),
+            *map_devices([CPU] * threads, lambda: torch.ones(4), lambda *_: pertorch.settings.seed),
+        ]
+    assert set(seen) == {7}
+    assert set(map_threads(lambda _: pertorch.settings.seed, range(4), CPU)) == {0}

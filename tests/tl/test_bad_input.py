@@ -196,10 +196,10 @@ CASES = {
         TypeError,
         "n_bootstrap=None is a NoneType: pass a whole number",
     ),
-    "E32 no seed": (
-        lambda a: Distance().pairwise(a, "gene", bootstrap=True, random_state=None),
+    "E32 not a seed": (
+        lambda a: Distance().pairwise(a, "gene", bootstrap=True, random_state="one"),
         TypeError,
-        "random_state=None is a NoneType: pass a whole number",
+        "random_state='one' is a str: pass a whole number",
     ),
     # contrasts
     "E33 a column that is no metric": (

@@ -152,6 +152,7 @@ def test_progress_bar(screen, capsys):
 
 def test_progress_bar_by_settings(screen, capsys, monkeypatch):
     monkeypatch.setattr(pertorch.settings, "progress", True)
+    monkeypatch.setattr("pertorch.exec._progress.DELAY", 0)
     Distance("mse").pairwise(screen, "gene")
     assert "mse: 100%" in capsys.readouterr().err
 

@@ -8,7 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from pertorch.cli._console import CliError
+from pertorch._settings import settings
+from pertorch.cli._console import CliError, Console
+from pertorch.cli._log import logging_to_stderr
 from pertorch.cli._parser import make_parser
 
 __all__ = ["main"]
@@ -35,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _one_line
         try:
             args = make_parser().parse_args(argv)
-            args.run(args)
+            shown = not args.quiet and (settings.progress or Console().progress)
+            with logging_to_stderr(args.verbose), settings.override(progress=shown):
+                args.run(args)
             sys.stdout.flush()
         except (CliError, KeyError, OSError, TypeError, ValueError) as error:
             if os.environ.get("PERTORCH_DEBUG"):

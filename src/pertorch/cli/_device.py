@@ -10,17 +10,14 @@ from pertorch.exec import parse_device
 
 
 @contextmanager
-def computing_on(device: str) -> Iterator[None]:
-    """Compute there, and set things back afterwards.
+def computing_on(device: str | None) -> Iterator[None]:
+    """Compute there, and set things back afterwards; ``None`` is as the settings, such as ``PERTORCH_DEVICE``, say.
 
     Raises
     ------
     ValueError
         If there is no such device.
     """
-    parse_device(device)
-    before, settings.device = settings.device, device
-    try:
+    parse_device(device or settings.device)
+    with settings.override(**({} if device is None else {"device": device})):
         yield
-    finally:
-        settings.device = before

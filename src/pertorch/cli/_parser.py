@@ -168,11 +168,12 @@ def _output(p: ArgumentParser, what: str) -> None:
 
 
 def _device(p: ArgumentParser) -> None:
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0,2 (default: %(default)s)")
+    p.add_argument("--device", help="auto, cpu, cuda or cuda:0,2 (default: PERTORCH_DEVICE, else auto)")
 
 
 def _quiet(p: ArgumentParser) -> None:
     p.add_argument("--quiet", action="store_true", help="no notes and no progress bars")
+    p.add_argument("-v", "--verbose", action="count", default=0, help="what takes how long; -vv: details")
 
 
 def _lazy(module: str) -> Run:

@@ -39,7 +39,8 @@ class Matrix:
     name
         Where it came from, for messages: ``obsm['X_pca']``, ``X``, ``layers['counts']``.
     dtype
-        What it is computed in: float64 for float64 and for integers too large for float32, else float32.
+        What it is computed in: float64 for float64 and for integers too large for float32, else float32, where
+        `settings.dtype` does not ask for more.
     """
 
     shape: tuple[int, int]
@@ -374,14 +375,15 @@ def _compute_dtype(values: Any, name: str) -> torch.dtype:
     dtype = values.dtype if isinstance(values.dtype, torch.dtype) else np.dtype(values.dtype)
     if dtype in (torch.float64, np.dtype(np.float64)):
         return torch.float64
+    least = torch.float64 if settings.dtype == "float64" else torch.float32
     floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
     if floating:
-        return torch.float32
+        return least
     kind = dtype.kind if isinstance(dtype, np.dtype) else "c" if dtype.is_complex else "i"
     if kind not in "iub":
         raise ValueError(f"{name} holds {dtype}, not numbers: convert it to float32 first.")
     if dtype.itemsize <= 2:
-        return torch.float32
+        return least
     stored = values.data if sp.issparse(values) else values[:]
     largest = max(abs(int(stored.max())), abs(int(stored.min()))) if stored.size else 0
-    return torch.float32 if largest <= 2**24 else torch.float64  # beyond, float32 would round
+    return least if largest <= 2**24 else torch.float64  # beyond, float32 would round

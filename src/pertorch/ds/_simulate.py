@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pertorch._settings import seed_or_default
 from pertorch.ds import _counts
 from pertorch.ds._check import in_range, whole_numbers
 
@@ -56,7 +57,7 @@ def simulate_screen(
     guide_counts_per_cell: float = 60.0,
     guide_dispersion: float = 0.6,
     guide_ambient: float = 2.0,
-    random_state: int = 0,
+    random_state: int | None = None,
 ) -> Screen:
     """Simulate a pooled CRISPR screen read out by single-cell RNA sequencing.
 
@@ -95,7 +96,7 @@ def simulate_screen(
     guide_ambient
         Mean of all ambient guide counts of a cell.
     random_state
-        Seed. The same arguments give the same screen to the bit.
+        Seed; ``None`` is ``pertorch.settings.seed``. The same arguments give the same screen to the bit.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def simulate_screen(
     pool = _Pool.of(n_targets, guides_per_target, control)
     effect = _effects(effects, n_targets)
 
-    design_seed, gene_seed, guide_seed = np.random.SeedSequence(random_state).spawn(3)
+    design_seed, gene_seed, guide_seed = np.random.SeedSequence(seed_or_default(random_state)).spawn(3)
     rng = np.random.default_rng(design_seed)
     program, log2fc = _plant(rng, effect, n_genes, n_programs, program_size)
     cells = _Cells.draw(rng, n_cells, pool, control_fraction, responder_fraction, n_batches)

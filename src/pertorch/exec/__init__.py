@@ -1,8 +1,9 @@
 """Where work runs: devices, and work split over them."""
 
+from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
-from pertorch.exec._progress import progress_bar
+from pertorch.exec._progress import progress_bar, track
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_ahead, map_threads
 from pertorch.exec._upload import upload
@@ -11,6 +12,7 @@ from pertorch.exec._upload_rows import upload_rows
 __all__ = [
     "MultiGpu",
     "download",
+    "in_context",
     "map_ahead",
     "map_devices",
     "map_threads",
@@ -18,6 +20,7 @@ __all__ = [
     "parse_device",
     "progress_bar",
     "resolve_devices",
+    "track",
     "upload",
     "upload_rows",
 ]

@@ -61,16 +61,8 @@ def resolve_devices(multi_gpu: MultiGpu = None) -> list[torch.device]:
 
 
 def memory_budget(device: torch.device) -> int:
-    """Bytes that dense slabs of cells may take on a device: see `settings.memory_gb`.
-
-    Raises
-    ------
-    ValueError
-        If `settings.memory_gb` is not a positive number.
-    """
+    """Bytes that dense slabs of cells may take on a device: see `settings.memory_gb`."""
     if settings.memory_gb is not None:
-        if not settings.memory_gb > 0:
-            raise ValueError(f"settings.memory_gb={settings.memory_gb!r} must be a positive number, or None.")
         return int(settings.memory_gb * 1e9)
     if device.type == "cpu":
         return CPU_BYTES

@@ -1,16 +1,52 @@
-"""One way to show progress."""
+"""One way to show progress, and to note in the log how long a stage took."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
 from pertorch._settings import settings
 
+T = TypeVar("T")
+DELAY = 1.0  # seconds until a bar that nobody asked for by name appears
+log = logging.getLogger("pertorch")
 
-def progress_bar(total: Callable[[], int], what: str, show: bool | None = None) -> Any:
-    """A tqdm bar of so many steps; silent unless `show`, or `settings.progress` where `show` is None."""
+
+@contextmanager
+def progress_bar(
+    total: Callable[[], int], what: str, show: bool | None = None, *, unit: str = "steps"
+) -> Iterator[Any]:
+    """A tqdm bar over the block, told by ``bar.update(n)`` what is done; afterwards its time at level INFO of the log.
+
+    Parameters
+    ----------
+    total
+        Gives the number of units; asked only where the bar is shown.
+    what
+        Name of the stage.
+    show
+        Whether to show it, at once. ``None``: as `settings.progress` says, once a second has passed.
+    unit
+        What is counted, in the plural.
+    """
     shown = settings.progress if show is None else show
-    return tqdm(total=total() if shown else None, desc=what, disable=not shown, unit_scale=True)
+    started = time.perf_counter()
+    options = {"unit": f" {unit}", "unit_scale": True, "delay": DELAY if show is None else 0}
+    with tqdm(total=total() if shown else None, desc=what, disable=not shown, **options) as bar:
+        yield bar
+    log.info("%s: %.3f s", what, time.perf_counter() - started)
+
+
+def track(
+    items: Iterable[T], total: int, what: str, *, unit: str, size: Callable[[T], int] = lambda _: 1
+) -> Iterator[T]:
+    """The items, with a :func:`progress_bar` that advances by the `size` of each when the next one is asked for."""
+    with progress_bar(lambda: total, what, unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.update(size(item))

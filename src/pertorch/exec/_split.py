@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from pertorch.exec._context import in_context
+
 T = TypeVar("T")
 
 
@@ -38,4 +40,4 @@ def map_devices(
     cuts = [0, *torch.searchsorted(middle, shares).tolist(), len(costs)]
     runs = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
     with ThreadPoolExecutor(len(devices)) as pool:
-        return list(pool.map(work, devices, runs))
+        return list(pool.map(in_context(work), devices, runs))

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from pertorch.exec._context import in_context
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -27,7 +29,7 @@ def map_threads(work: Callable[[T], R], items: Sequence[T], device: torch.device
     elif len(items) == 1:
         yield _alone(work, items[0], n_threads)
     else:
-        yield from _pool(n_threads).map(work, items)
+        yield from _pool(n_threads).map(in_context(work), items)
 
 
 def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -39,7 +41,7 @@ def map_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     if n_threads == 1:
         yield from map(work, items)
         return
-    ahead: deque[Future[R]] = deque()
+    work, ahead = in_context(work), deque[Future[R]]()
     for item in items:
         ahead.append(_pool(n_threads).submit(work, item))
         if len(ahead) > n_threads:

@@ -77,12 +77,15 @@ class Metric(ABC):
         Whether it is 0 between a group and itself and grows as two groups part; otherwise it is a score.
     needs
         What it asks of the data.
+    unit
+        What `cost` counts, for progress bars.
     """
 
     name: ClassVar[str]
     symmetric: ClassVar[bool] = True
     is_distance: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs()
+    unit: ClassVar[str] = "batches of replicates"
 
     def evaluate(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pertorch._settings import settings
 from pertorch.metrics._base import Needs
 from pertorch.metrics._resampled import ResampledMetric
 from pertorch.solvers._logistic import Logistic, fit_logistic
@@ -36,7 +37,8 @@ class ClassifierProba(ResampledMetric):
     Parameters
     ----------
     random_state
-        Seed of the choice of held-out cells, which depends on it and on the name of Y.
+        Seed of the choice of held-out cells, which depends on it and on the name of Y. Default: `settings.seed` when
+        the metric is made.
     max_iter
         Iterations of the regression's solver.
     """
@@ -45,7 +47,7 @@ class ClassifierProba(ResampledMetric):
     symmetric: ClassVar[bool] = False
     is_distance: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(right_cells=2)
-    random_state: int = 0
+    random_state: int = field(default_factory=lambda: settings.seed)
     max_iter: int = 100
 
     def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:

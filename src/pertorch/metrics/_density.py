@@ -39,6 +39,7 @@ class MeanVarDistribution(Metric):
 
     name: ClassVar[str] = "mean_var_distribution"
     needs: ClassVar[Needs] = Needs(left_cells=2, right_cells=2)
+    unit: ClassVar[str] = "pairs"
 
     def batch(self, cells: Cells) -> int:
         """See :class:`Metric`."""

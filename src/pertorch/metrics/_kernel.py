@@ -36,6 +36,7 @@ class KernelMetric(Metric):
     """A function of the block sums of two groups with each other and with themselves."""
 
     uses_within: ClassVar[bool] = True
+    unit: ClassVar[str] = "pairs of cells"
 
     @abstractmethod
     def kappa(self) -> Kernel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class ResampledMetric(Metric):
     """A function of the cells themselves."""
+
+    unit: ClassVar[str] = "replicates"
 
     @abstractmethod
     def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:

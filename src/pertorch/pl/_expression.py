@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pertorch._settings import seed_or_default
 from pertorch.data import Groups, nearest, open_matrix
 from pertorch.pl._figure import bare, colour_bar, name_axis, open_axes, result, room_for
 
@@ -26,7 +27,7 @@ def expression_heatmap(
     groups: Sequence[Any] | None = None,
     layer: str | None = None,
     subsample_number: int | None = 900,
-    random_state: int = 0,
+    random_state: int | None = None,
     vmin: float | None = -2,
     vmax: float | None = 2,
     cmap: str = "PuOr_r",
@@ -49,7 +50,7 @@ def expression_heatmap(
         Key in ``adata.layers``. Default: ``adata.X``.
     subsample_number, random_state
         Most cells that are shown: of the largest groups, as many as of one another, drawn at random; smaller ones stay
-        whole. ``None`` shows all. Seed.
+        whole. ``None`` shows all. Seed; ``None`` is ``pertorch.settings.seed``.
     vmin, vmax
         Ends of the colours, in standard deviations; ``None``: the values' own.
     cmap
@@ -75,7 +76,7 @@ def expression_heatmap(
     if subsample_number is not None and subsample_number < 1:
         raise ValueError(f"subsample_number={subsample_number!r} must be at least 1.")
     found, matrix = Groups.from_obs(adata, groupby, groups), open_matrix(adata, layer or "X")
-    cells = _drawn(found, subsample_number, random_state)
+    cells = _drawn(found, subsample_number, seed_or_default(random_state))
     columns = adata.var_names.get_indexer_for(names)[: len(names)]
     values = matrix.rows(torch.from_numpy(cells), np.asarray(columns, dtype=np.int64)).double().cpu().numpy().T
     sd = values.std(1, keepdims=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._matrix import _lookup, as_matrix
-from pertorch.exec import map_ahead
+from pertorch.exec import map_ahead, track
 from pertorch.pp._resident import Resident, resident
 from pertorch.pp._slabs import InMemory, OnFile, Source, canonical, check
 
@@ -60,7 +60,9 @@ class Counts:
 
     def map(self, work: Callable[[sp.csr_array, slice], T]) -> Iterator[T]:
         """What `work` makes of the rows of each slab and its cells, top to bottom; numpy lets threads run abreast."""
-        return map_ahead(lambda slab: work(*slab), self.source.slabs())
+        n_cells, slabs = self.shape[0], self.source.slabs()
+        slabs = track(slabs, n_cells, "guide counts", unit="cells", size=lambda slab: slab.rows.shape[0])
+        return map_ahead(lambda slab: work(*slab), slabs)
 
 
 def open_counts(

@@ -22,7 +22,7 @@ def poisson_gauss(
     posterior_threshold = arguments.between(posterior_threshold, "posterior_threshold", 0, 1)
     max_iter, tol = arguments.whole(max_iter, "max_iter"), arguments.between(tol, "tol", 0, float("inf"))
     n_cells, n_guides = counts.shape
-    with progress_bar(lambda: n_guides, "guides", setting.show_progress) as bar:
+    with progress_bar(lambda: n_guides, "guide mixtures", setting.show_progress, unit="guides") as bar:
         fits = fit_guides(
             histograms(counts, setting.device),
             n_cells,

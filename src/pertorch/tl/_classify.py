@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pertorch.exec import map_threads, resolve_devices
+from pertorch.exec import map_threads, resolve_devices, track
 from pertorch.solvers.gauss_mixture_refine import Responders, find_responders
 from pertorch.solvers.projection import Projection
 from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
@@ -131,7 +131,9 @@ def classify(
         return found.host(controls=projections)
 
     batches = cut_batches(split, tested, device)
-    for batch, found in zip(batches, map_threads(work, batches, device), strict=True):
+    n_targets = sum(map(len, batches))
+    done = zip(batches, map_threads(work, batches, device), strict=True)
+    for batch, found in track(done, n_targets, "mixscape", unit="targets", size=lambda both: len(both[0])):
         for b, h in enumerate(batch.tolist()):
             cells = split.cells(h)
             calls.responds[cells] = found.responds[b, : len(cells)].numpy()

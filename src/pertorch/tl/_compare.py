@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import DeviceCsr, Matrix
-from pertorch.exec import map_threads, resolve_devices
+from pertorch.exec import map_threads, resolve_devices, track
 from pertorch.ops import mann_whitney
 from pertorch.stats import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
 from pertorch.tl._screen import Split
@@ -103,7 +104,7 @@ def _of_run(matrix: Matrix, split: Split, run: slice, device: torch.device, *, r
     if matrix.is_file or 2 * len(rows) < matrix.shape[0]:
         matrix, rows = matrix.taken(rows), np.arange(len(rows))
 
-    def work(genes: slice) -> None:
+    def work(genes: slice) -> int:
         slab = matrix.columns(rows, genes.start, genes.stop)
         cuts = torch.from_numpy(mann_whitney.group_cuts(slab.indices, slab.indptr, offsets))
         values = torch.from_numpy(slab.data)
@@ -112,11 +113,12 @@ def _of_run(matrix: Matrix, split: Split, run: slice, device: torch.device, *, r
             out.powers[:, genes] = mann_whitney.u_statistics(values, cuts, sizes).T
         else:
             out.powers[:, genes] = mann_whitney.segment_sums(values, cuts, squared=True).T
+        return slab.shape[1]
 
     bytes_of_gene = len(rows) * matrix.entries_per_row / max(1, matrix.shape[1]) * (matrix.dtype.itemsize + 4)
     step = max(1, int(COLUMN_BYTES // max(1, bytes_of_gene)))
-    for _ in map_threads(work, [slice(g, g + step) for g in range(0, matrix.shape[1], step)], device):
-        pass
+    slabs = [slice(g, g + step) for g in range(0, matrix.shape[1], step)]
+    deque(track(map_threads(work, slabs, device), matrix.shape[1], "markers", unit="genes", size=int), maxlen=0)
     return out
 
 
@@ -135,8 +137,9 @@ def sums_by_rows(matrix: Matrix, split: Split, device: torch.device, *, ranks: b
     groups = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     out = Sums(*torch.zeros(2, len(split.offsets) - 1, matrix.shape[1], dtype=torch.float64, device=device))
     step = max(1, SLAB_BYTES // max(1, matrix.shape[1] * matrix.dtype.itemsize))
-    for start in range(0, len(rows), step):
-        _add_sums(out, matrix.rows(rows[start : start + step]), split.offsets, start, squares=not ranks)
+    slabs = enumerate(rows.split(step))
+    for i, slab in track(slabs, len(rows), "sums of genes", unit="cells", size=lambda both: len(both[1])):
+        _add_sums(out, matrix.rows(slab), split.offsets, i * step, squares=not ranks)
     if ranks:
         for genes in _gene_slabs(matrix, len(split.controls)):
             out.powers[:, genes] = _u_of_rows(matrix, rows, groups, split, genes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, final, overload
 
 import numpy as np
@@ -113,7 +114,7 @@ class Distance:
         Y: Any,
         *,
         n_bootstrap: int = 100,
-        random_state: int = 0,
+        random_state: int | None = None,
         confidence_level: float | None = None,
         ci_method: str = "percentile",
         **options: Any,
@@ -127,7 +128,7 @@ class Distance:
         n_bootstrap
             Number of replicates, each of which draws the cells of X and of Y with replacement.
         random_state
-            Seed.
+            Seed; ``None`` is ``pertorch.settings.seed``, 0 if not set.
         confidence_level, ci_method
             As for :meth:`pairwise`.
         **options
@@ -178,7 +179,7 @@ class Distance:
         groups: Sequence[Any] | None = None,
         bootstrap: bool = False,
         n_bootstrap: int = 100,
-        random_state: int = 0,
+        random_state: int | None = None,
         confidence_level: float | None = None,
         ci_method: str = "percentile",
         multi_gpu: MultiGpu = None,
@@ -202,7 +203,7 @@ class Distance:
         n_bootstrap
             Number of bootstrap replicates. In each, every group is drawn once, for all of its pairs.
         random_state
-            Seed.
+            Seed; ``None`` is ``pertorch.settings.seed``, 0 if not set.
         confidence_level
             With `bootstrap`, the level of a confidence interval, such as 0.95; ``None`` for none.
         ci_method
@@ -253,7 +254,7 @@ class Distance:
         groups: Sequence[Any] | None = None,
         bootstrap: bool = False,
         n_bootstrap: int = 100,
-        random_state: int = 0,
+        random_state: int | None = None,
         confidence_level: float | None = None,
         ci_method: str = "percentile",
         multi_gpu: MultiGpu = None,
@@ -307,7 +308,7 @@ class Distance:
         *,
         bootstrap: bool = False,
         n_bootstrap: int = 100,
-        random_state: int = 0,
+        random_state: int | None = None,
         confidence_level: float | None = None,
         ci_method: str = "percentile",
         multi_gpu: MultiGpu = None,
@@ -387,7 +388,8 @@ class Distance:
         n_replicates = asked.n if asked else 1
         if not len(distinct):
             return torch.zeros(len(pairs), n_replicates, dtype=torch.float64)
-        with progress_bar(lambda: metric.cost(cells, distinct, n_replicates), self.metric, progress) as bar:
+        total = partial(metric.cost, cells, distinct, n_replicates)
+        with progress_bar(total, self.metric, progress, unit=metric.unit) as bar:
             values = metric.evaluate(cells, distinct, devices, weights, None if bar.disable else bar.update)
         if pairs.are_distinct:
             return values

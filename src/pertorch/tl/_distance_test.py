@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from pertorch._settings import seed_or_default
 from pertorch.data import Cells, Groups, Pairs, open_matrix
 from pertorch.data._frames import labels
 from pertorch.exec import progress_bar, resolve_devices
@@ -47,7 +48,7 @@ class DistanceTest:
     correction
         Method of ``statsmodels.stats.multitest.multipletests``, over the tested groups.
     random_state
-        Seed.
+        Seed; ``None`` is ``pertorch.settings.seed``, 0 if not set.
     alpha
         pertpy's former name of `padj_threshold`.
     **options
@@ -68,7 +69,7 @@ class DistanceTest:
         obsm_key: str | None = None,
         padj_threshold: float = 0.05,
         correction: str = "holm-sidak",
-        random_state: int = 0,
+        random_state: int | None = None,
         alpha: float | None = None,
         **options: Any,
     ) -> None:
@@ -81,7 +82,7 @@ class DistanceTest:
         self.metric, self.layer_key, self.obsm_key = metric, layer_key, obsm_key
         self.n_perms, self.random_state = (
             whole_number(n_perms, "n_perms", 1),
-            whole_number(random_state, "random_state"),
+            whole_number(seed_or_default(random_state), "random_state"),
         )
         self.padj_threshold, self.correction = padj_threshold, correction
         self._metric: Metric = get_metric(metric, **options)
@@ -164,7 +165,8 @@ class DistanceTest:
                 self._permutations(groups, a, b)
                 for a, b in zip(distinct.left.tolist(), distinct.right.tolist(), strict=True)
             ]
-            with progress_bar(lambda: len(distinct) * self.n_perms, f"{self.metric} test", progress) as bar:
+            n, what = len(distinct) * self.n_perms, f"{self.metric} test"
+            with progress_bar(lambda: n, what, progress, unit="permutations") as bar:
                 nulls = _nulls(metric, cells, distinct, permutations, devices[0], bar.update)
                 pvalue = np.array([_pvalue(d, null) for d, null in zip(distance, nulls, strict=True)])
         at, tested = position.numpy(), (position >= 0).numpy()

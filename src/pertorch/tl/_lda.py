@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data import Matrix, nearest, open_matrix
-from pertorch.exec import map_threads, resolve_devices
+from pertorch.exec import map_threads, resolve_devices, track
 from pertorch.solvers.lda import discriminants
 from pertorch.solvers.lda_axes import Group, Shared, principal_axes
 from pertorch.tl._compare import TestMethod
@@ -126,11 +126,13 @@ def _axes(
         return principal_axes(shared, [Group.beside(shared, cells) for cells in read], n_comps)
 
     batches = [groups[start : start + GROUPS_AT_ONCE] for start in range(0, len(groups), GROUPS_AT_ONCE)]
-    return torch.cat(list(itertools.chain.from_iterable(map_threads(work, batches, device))), 1)
+    found = track(map_threads(work, batches, device), len(groups), "axes of targets", unit="targets", size=len)
+    return torch.cat(list(itertools.chain.from_iterable(found)), 1)
 
 
 def _project(matrix: Matrix, rows: NDArray[np.int64], axes: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Centred, unscaled cells on the axes, slab by slab."""
     parts = torch.from_numpy(rows).to(device).split(max(1, SLAB_BYTES // (8 * matrix.shape[1])))
-    out = torch.cat(list(map_threads(lambda part: matrix.rows(part).double() @ axes, parts, device)))
+    projected = map_threads(lambda part: matrix.rows(part).double() @ axes, parts, device)
+    out = torch.cat(list(track(projected, len(rows), "projections", unit="cells", size=len)))
     return out - out.mean(0)

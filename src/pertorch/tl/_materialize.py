@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pertorch.exec import download, map_threads
+from pertorch.exec import download, map_threads, track
 from pertorch.tl._operator import Signature
 
 Output = Literal["auto", "dense", "sparse"]
@@ -27,15 +28,16 @@ def materialize(signature: Signature, device: torch.device, output: Output, batc
     density = float(torch.count_nonzero(probe)) / max(1, probe.numel())
     step = batch_size or max(1, SLAB_BYTES[device.type] // max(1, n_genes * item))
     cells = torch.arange(n, device=device).split(step)
+    bar = partial(track, total=n, what="signature", unit="cells", size=lambda block: block.shape[0])
     if output == "sparse" or (output == "auto" and density * (item + 4) < item):
-        return sp.vstack(list(map_threads(lambda rows: _compressed(read(rows)), cells, device)), format="csr")
+        return sp.vstack(list(bar(map_threads(lambda rows: _compressed(read(rows)), cells, device))), format="csr")
     out = np.empty((n, n_genes), dtype=probe.numpy(force=True).dtype)
     target = torch.from_numpy(out)
     if device.type == "cpu":
         places = list(zip(cells, target.split(step), strict=True))
-        deque(map_threads(lambda both: both[1].copy_(read(both[0])), places, device), maxlen=0)
+        deque(bar(map_threads(lambda both: both[1].copy_(read(both[0])), places, device)), maxlen=0)
     else:
-        download(((i * step, read(rows)) for i, rows in enumerate(cells)), target, device)
+        download(((i * step, read(rows)) for i, rows in enumerate(bar(cells))), target, device)
     return out
 
 

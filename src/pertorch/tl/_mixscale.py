@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from pertorch._settings import seed_or_default
 from pertorch.data import obs_column
-from pertorch.exec import resolve_devices
+from pertorch.exec import resolve_devices, track
 from pertorch.solvers.projection import Frame, Projection, project, project_clipped
 from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
 from pertorch.tl._classify import NO_DIRECTION, status_frame, status_row, testable, untested_rows
@@ -47,7 +48,7 @@ def mixscale(
     de_genes_by_target: Mapping[Any, Sequence[str]] | pd.DataFrame | None = None,
     harmonize: bool = False,
     harmonize_min_proportion: float = 0.1,
-    random_state: int = 0,
+    random_state: int | None = None,
     clip: float | None = None,
     score_controls: bool = False,
     copy: bool = False,
@@ -81,7 +82,7 @@ def mixscale(
     harmonize, harmonize_min_proportion, random_state
         Whether markers are tested against a random part of the controls that is spread over the splits as the target's
         cells are. Splits with the fewest controls are left out of the test until that part is at least so large a
-        share of the controls. Seed.
+        share of the controls. Seed; ``None`` is ``pertorch.settings.seed``.
     clip
         Scaled values above are taken as this (10 in the R package).
     score_controls
@@ -114,7 +115,8 @@ def mixscale(
     screen, signature = Screen.from_obs(adata, pert_key, control, split_by), find_signature(adata, layer)
     labels = obs_column(adata, fine_mode_labels) if fine_mode else None
     share = harmonize_min_proportion if harmonize and len(screen.splits) > 1 else None
-    search = Search(test_method, logfc_threshold, pval_cutoff, max_de_genes, labels, share, random_state)
+    seed = seed_or_default(random_state)
+    search = Search(test_method, logfc_threshold, pval_cutoff, max_de_genes, labels, share, seed)
     markers = top_markers(adata, screen, search, de_genes_by_target, de_layer)
     scores = _Scores(np.zeros(adata.n_obs))
     device = resolve_devices()[0]
@@ -123,7 +125,8 @@ def mixscale(
         scores.status += untested_rows(split, found, tested)
         controls, union = read_controls(signature, split, tested, device)
         read = target_reader(signature, split, tested, union, device)
-        for batch in cut_batches(split, tested, device):
+        batches = cut_batches(split, tested, device)
+        for batch in track(batches, sum(map(len, batches)), "mixscale", unit="targets", size=len):
             targets = read(batch)
             frame = Frame.over_all(targets, controls, scale=scale)
             if clip is None:

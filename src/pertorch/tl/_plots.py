@@ -29,7 +29,7 @@ def plot_heatmap(
     mixscape_class: str = "mixscape_class",
     perturbation_type: str = "KO",
     subsample_number: int | None = 900,
-    random_state: int = 0,
+    random_state: int | None = None,
     vmin: float | None = -2,
     vmax: float | None = 2,
     ax: Axes | None = None,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, final
 import torch
 from torch import Tensor
 
+from pertorch._settings import seed_or_default
 from pertorch.data import Cells
 from pertorch.stats import CI_METHODS, Bootstrap, bootstrap_interval
 from pertorch.tl._arguments import whole_number
@@ -62,7 +63,8 @@ class Replicates:
             raise ValueError(f"ci_method={method!r} is not one of: {', '.join(map(repr, CI_METHODS))}.")
         if not bootstrap:
             return None
-        return cls(whole_number(n, "n_bootstrap", 1), whole_number(seed, "random_state"), level, method)
+        seed = whole_number(seed_or_default(seed), "random_state")
+        return cls(whole_number(n, "n_bootstrap", 1), seed, level, method)
 
     def weights(self, cells: Cells) -> Bootstrap:
         """The replicates of these cells."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pertorch.exec import track
 from pertorch.ops.neighbors import _approximate
 
 SLAB_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
@@ -43,7 +44,8 @@ def nearest_neighbors(
         return torch.arange(len(c), device=c.device).expand(len(x), -1)
     norms = c.square().sum(1)
     step = max(1, SLAB_BYTES[x.device.type] // (8 * len(c)))
-    return torch.cat([_slab(part, c, norms, k) for part in x.split(step)] or [x.new_empty(0, k, dtype=torch.int64)])
+    parts = track(x.split(step), len(x), "neighbours", unit="cells", size=len)
+    return torch.cat([_slab(part, c, norms, k) for part in parts] or [x.new_empty(0, k, dtype=torch.int64)])
 
 
 def _slab(x: Tensor, c: Tensor, norms: Tensor, k: int) -> Tensor:
