@@ -5,12 +5,13 @@ RUN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
 INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check wheel clean
+.PHONY: help demo test check docs wheel clean
 
 help:
 	@echo "make demo    install, and run the main job on a simulated screen: planted beside found"
 	@echo "make test    install with what the tests need, and run them (ARGS='-k name' for some)"
 	@echo "make check   lint, types, import contract"
+	@echo "make docs    build the documentation into docs/_build/html, run its tutorials; warnings are errors"
 	@echo "make wheel   build the wheel, install it into a clean environment, and run it there"
 	@echo "make clean   remove what these made"
 
@@ -26,6 +27,9 @@ check: $(VENV)/.for-dev
 	$(RUN)/mypy
 	cd src && ../$(RUN)/lint-imports --config ../pyproject.toml
 
+docs: $(VENV)/.for-docs
+	$(RUN)/python -m sphinx -b html -E -W --keep-going -j auto docs docs/_build/html
+
 wheel: $(VENV)/.made
 	rm -rf dist $(WHEEL_VENV)
 	$(RUN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
@@ -36,7 +40,7 @@ wheel: $(VENV)/.made
 	cd $(WHEEL_VENV) && bin/pertorch demo --quiet > demo.txt && grep "Rank correlation" demo.txt
 
 clean:
-	rm -rf $(VENV) build dist demo-out
+	rm -rf $(VENV) build dist demo-out docs/_build docs/api/generated
 
 # A stamp per set of extras, so that a second run installs nothing. The install is editable: the code needs no stamp.
 $(VENV)/.made:
@@ -49,6 +53,7 @@ $(VENV)/.made:
 $(VENV)/.for-demo: extras :=
 $(VENV)/.for-test: extras := [test]
 $(VENV)/.for-dev: extras := [dev]
+$(VENV)/.for-docs: extras := [docs]
 $(VENV)/.for-%: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing pertorch$(extras) into $(VENV): PyTorch is large, this takes minutes the first time"
 	@$(RUN)/python $(INSTALL) --editable '.$(extras)'

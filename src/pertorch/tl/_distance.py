@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class Distance:
     """Distances between groups of cells: drop-in for ``pertpy.tl.Distance`` and ``rapids_singlecell.ptg.Distance``.
 
+    Positional arguments after `metric` are ``layer_key, obsm_key`` or, where the first of them is a function, pertpy's
+    ``agg_fct, layer_key, obsm_key, cell_wise_metric``.
+
     Parameters
     ----------
     metric
@@ -40,9 +43,6 @@ class Distance:
     **options
         Options of the metric. Each verb takes them too, for one call. pertpy's ``agg_fct`` and ``cell_wise_metric`` are
         accepted for every metric and change those that they mean something for.
-
-    Positional arguments after `metric` are ``layer_key, obsm_key`` or, where the first of them is a function, pertpy's
-    ``agg_fct, layer_key, obsm_key, cell_wise_metric``.
 
     Raises
     ------
@@ -270,7 +270,8 @@ class Distance:
             The reference group Y, or a list of them.
         groups
             Groups X, in this order. ``None`` takes all, the reference included, at distance 0.
-        adata, groupby, bootstrap, n_bootstrap, random_state, confidence_level, ci_method, multi_gpu, show_progressbar,
+        adata, groupby, bootstrap, n_bootstrap, random_state, confidence_level, ci_method, multi_gpu, show_progressbar
+            As for :meth:`pairwise`.
         n_jobs, **options
             As for :meth:`pairwise`.
 
