@@ -132,7 +132,7 @@ def test_either_spelling_of_the_default_embedding():
         (np.array([[object()]]), ValueError, "X holds object, not numbers"),
         (np.ones(3), ValueError, r"X has 1 dimension\(s\): pass cells × features"),
         (np.ones((1, 2, 3)), ValueError, r"X has 3 dimension\(s\)"),
-        ("text", TypeError, "X is a str: pass a numpy, scipy.sparse, pandas, torch or CuPy array"),
+        ("text", TypeError, "X is a str: pass a numpy, scipy.sparse, pandas, torch, CuPy or Dask array"),
         (pd.Series([1.0]), TypeError, "X is a Series: pass a numpy"),
         (pd.DataFrame({"a": [1.0], "b": ["x"]}), ValueError, "X holds object, not numbers"),
         (torch.ones(1, 1, dtype=torch.complex64), ValueError, "X holds torch.complex64, not numbers"),

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from pertorch import GuideAssignment
-from pertorch.pp import _slabs
+from pertorch.pp import _counts
 from pertorch.pp._methods import METHODS
 
 
@@ -29,7 +29,7 @@ def path(tmp_path):
 @pytest.fixture
 def backed(path, monkeypatch):
     """Slabs of a few rows each; the largest that was read is written down."""
-    monkeypatch.setattr(_slabs, "FILE_NONZEROS", 200)
+    monkeypatch.setattr(_counts, "FILE_BYTES", 1600)
     adata = ad.read_h5ad(path, backed="r")
     yield adata
     adata.file.close()
@@ -47,7 +47,7 @@ def test_the_file_is_never_whole_in_memory(backed, method, monkeypatch):
     def whole(self):
         raise AssertionError("read into memory")
 
-    monkeypatch.setattr(_slabs.OnFile, "matrix", property(whole))
+    monkeypatch.setattr(_counts.Counts, "matrix", property(whole))
     labels = GuideAssignment().assign(backed, method=method, only_return_results=True)
     assert len(set(labels)) > 6
 
@@ -64,7 +64,7 @@ def test_what_is_no_count_is_named_with_its_cell(path, monkeypatch):
     adata = simulate()
     adata.X.data[-1] = 2.5
     adata.write_h5ad(path)
-    monkeypatch.setattr(_slabs, "FILE_NONZEROS", 200)
+    monkeypatch.setattr(_counts, "FILE_BYTES", 1600)
     backed = ad.read_h5ad(path, backed="r")
     with pytest.raises(ValueError, match=r"X holds 2.5 at cell 699"):
         GuideAssignment().assign_mixture_model(backed)

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from pertorch import GuideAssignment
-from pertorch.pp import _slabs
+from pertorch.pp import _counts
 from pertorch.pp._methods import ALIASES, METHODS
 
 ignore_view = pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
@@ -62,7 +62,7 @@ def test_slabs_storage_and_file_do_not_show(assigner, adata, method, batched, mo
     call = {"method": method, "batch_key": "lane" if batched else None}
     assigner.assign(adata, **call)
     calls = adata.layers["assigned_guides"].toarray()
-    monkeypatch.setattr(_slabs, "SLAB_NONZEROS", 200)
+    monkeypatch.setattr(_counts, "SLAB_BYTES", 1600)
     for form in (np.asarray, sp.csc_array):
         other = ad.AnnData(form(adata.X.toarray().astype(np.int32)), obs=adata.obs[["lane"]].copy())
         other.var_names = adata.var_names

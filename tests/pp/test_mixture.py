@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from pertorch import GuideAssignment
-from pertorch.pp import _slabs
+from pertorch.pp import _counts
 from pertorch.pp._counts import open_counts
 from pertorch.pp._histograms import histograms
 from pertorch.solvers._newton import minimize
@@ -121,7 +121,7 @@ def test_explicit_zeros_are_zeros(assigner):
 
 def test_neither_slabs_nor_threads_show(assigner, adata, monkeypatch):
     once = assigner.assign_mixture_model(adata, only_return_results=True)
-    monkeypatch.setattr(_slabs, "SLAB_NONZEROS", 100)
+    monkeypatch.setattr(_counts, "SLAB_BYTES", 800)
     threads = torch.get_num_threads()
     try:
         for n in (1, 3):

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from pertorch import GuideAssignment
-from pertorch.pp import _slabs
+from pertorch.pp import _counts
 
 GUIDES = ["g1", "g2", "g3"]
 COUNTS = np.array([[0, 0, 0], [5, 5, 1], [0, 2, 9], [4, 0, 0], [7, 8, 8]], dtype=np.float64)
@@ -135,7 +135,7 @@ def test_slabs_do_not_show(assigner, monkeypatch):
     once = assigner.assign_to_max_guide(values, assignment_threshold=3)
     calls = assigner.assign_by_threshold(values, assignment_threshold=3).toarray()
     for size in (1, 50, 10_000):  # smaller than a row, a few rows, all at once
-        monkeypatch.setattr(_slabs, "SLAB_NONZEROS", size)
+        monkeypatch.setattr(_counts, "SLAB_BYTES", 8 * size)
         np.testing.assert_array_equal(assigner.assign_to_max_guide(values, assignment_threshold=3), once)
         np.testing.assert_array_equal(assigner.assign_by_threshold(values, assignment_threshold=3).toarray(), calls)
 

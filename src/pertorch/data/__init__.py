@@ -4,7 +4,7 @@ from pertorch.data._cells import Cells
 from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._frames import onesided_frame, pairwise_frame
 from pertorch.data._groups import Groups
-from pertorch.data._matrix import Matrix, as_matrix, open_matrix
+from pertorch.data._matrix import Matrix, Slab, as_matrix, open_matrix
 from pertorch.data._names import nearest, obs_column
 from pertorch.data._pairs import Pairs
 
@@ -14,6 +14,7 @@ __all__ = [
     "Groups",
     "Matrix",
     "Pairs",
+    "Slab",
     "as_matrix",
     "nearest",
     "obs_column",

@@ -115,7 +115,7 @@ class Cells:
 
     def csr_rows(self, start: int, stop: int) -> sp.csr_array:
         """Rows ``start:stop`` of :attr:`csr`."""
-        if "csr" in self.__dict__:
+        if "csr" in self.__dict__ or self.matrix.is_file:
             return self.csr[start:stop]
         return self._read(lambda index: self.matrix.csr(index.numpy()), self._order[start:stop])
 
@@ -125,10 +125,10 @@ class Cells:
 
     def _held(self, device: torch.device) -> bool:
         """Whether all rows are there, or had best be: what is small, in a file, or beyond a bus is read once."""
-        if device in self._loaded or self.matrix.is_file:
-            return True
+        if device in self._loaded or self.matrix.is_sparse:
+            return device in self._loaded
         nbytes = int(self.offsets[-1]) * self.n_features * self.matrix.dtype.itemsize
-        return not self.matrix.is_sparse and nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
+        return self.matrix.is_file or nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
 
     @cached_property
     def _order(self) -> torch.Tensor:

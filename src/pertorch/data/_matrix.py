@@ -1,76 +1,142 @@
-"""Cells × features, wherever it lives. Every storage kind is told apart here and nowhere else."""
+"""Cells × features, wherever it lives: the homes are told apart in ``_storage`` and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
 from pertorch._settings import settings
+from pertorch.data._checks import EXACT, check_exact, check_finite, entries
 from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._names import nearest
-from pertorch.exec import memory_budget, upload, upload_rows
+from pertorch.data._storage import SLAB_BYTES, CsrArray, Storage, TorchArray, canonical, cut, open_storage
+from pertorch.exec import memory_budget, read_ahead
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+T = TypeVar("T")
 DEFAULT_EMBEDDING = ("X_pca", "pca")
-SLAB_BYTES = 256 * 2**20
 RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that a sparse matrix may take
-FEW_COLUMNS = 8  # below one in so many, single values are picked from a dense matrix, else whole rows
+
+
+@final
+class Slab(NamedTuple):
+    """Successive rows of a matrix, CSR or a dense tensor on the host, and the position of the first.
+
+    They may be the caller's own, and are only to be read.
+    """
+
+    start: int
+    rows: Any
+
+    @property
+    def cells(self) -> slice:
+        """Which rows of the matrix these are."""
+        return slice(self.start, self.start + self.rows.shape[0])
 
 
 @final
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of finite numbers, read by rows, or by slabs of columns.
+    """A matrix of finite numbers, read in the order of storage, by rows, or by slabs of columns.
 
     Attributes
     ----------
-    shape
-        Cells × features.
     name
         Where it came from, for messages: ``obsm['X_pca']``, ``X``, ``layers['counts']``.
-    dtype
-        What it is computed in: float64 for float64 and for integers too large for float32, else float32, where
-        `settings.dtype` does not ask for more.
     """
 
-    shape: tuple[int, int]
     name: str
-    dtype: torch.dtype
-    _values: Any  # ndarray, csr_array in canonical form, torch.Tensor, or a backed h5py.Dataset
+    _storage: Storage
+    _dtype: torch.dtype | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells × features."""
+        return self._storage.shape
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """What it is computed in: float64 for float64 and for integers too large for float32, else float32.
+
+        Where `settings.dtype` asks for more, that. Integers in a file are not looked at beforehand: one that float32 would round is refused when it is read.
+        """
+        return self._dtype or _compute_dtype(self._storage)
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it is stored as CSR."""
-        return sp.issparse(self._values)
+        """Whether its rows come as CSR."""
+        return self._storage.is_sparse
 
     @property
     def is_file(self) -> bool:
-        """Whether it is read from a file, which gives rows fast only in its own order."""
-        return not (self.is_sparse or isinstance(self._values, np.ndarray | torch.Tensor))
+        """Whether it is read from a file, or computed by Dask: rows come fast only in the order of storage."""
+        return self._storage.is_file
 
     @property
     def is_host_array(self) -> bool:
         """Whether it is a dense array in host memory, of which single values can be had."""
-        values = self._values
-        return isinstance(values, np.ndarray) or (isinstance(values, torch.Tensor) and values.device.type == "cpu")
+        return self._storage.host is not None
 
     @property
     def entries_per_row(self) -> float:
         """Numbers stored for a row, on average."""
-        return self._values.nnz / max(1, self.shape[0]) if self.is_sparse else float(self.shape[1])
+        return self._storage.entries_per_row
+
+    def slabs(self, nbytes: int, columns: NDArray[np.int64] | None = None) -> Iterator[Slab]:
+        """All rows in the order of storage, in `dtype`: CSR of a sparse matrix, else a dense tensor, on the host.
+
+        A file is read once from its beginning to its end, the next slab while the caller works on this one: two are in
+        memory at a time.
+
+        Parameters
+        ----------
+        nbytes
+            Of a slab as stored, at most, but one row at least. What can only be read as a whole, such as a chunk of
+            Dask's, is cut when it is there.
+        columns
+            Of each row only these columns, in this order; ``None`` is all of them.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`rows`, of the slab at fault.
+        OSError
+            If a file is damaged; the message names it and the matrix.
+        """
+
+        def make(start: int, stored: Any) -> Slab:
+            stored = stored if columns is None else stored[:, columns]
+            index = np.arange(start, start + stored.shape[0])
+            return Slab(start, self._checked_csr(stored, index) if self.is_sparse else self._checked(stored, index))
+
+        return self._map_slabs(nbytes, make)
+
+    def count_slabs(self, nbytes: int) -> Iterator[Slab]:
+        """As :meth:`slabs`, but of what :meth:`counts` returns: CSR without zeros, dtype as stored, not checked."""
+        return self._map_slabs(nbytes, lambda start, stored: Slab(start, _counts(stored)))
+
+    def _map_slabs(self, nbytes: int, make: Callable[[int, Any], Slab]) -> Iterator[Slab]:
+        def read(run: slice) -> list[Slab]:
+            return [make(run.start + at, stored) for at, stored in cut(self._storage.read(run), nbytes)]
+
+        runs = self._storage.runs(nbytes)
+        for slabs in read_ahead(read, runs) if self.is_file else map(read, runs):
+            yield from slabs
 
     def rows(self, index: torch.Tensor, columns: NDArray[np.int64] | None = None) -> torch.Tensor:
         """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
+
+        Of a file that is one pass over all that lies between the first of them and the last.
 
         Parameters
         ----------
@@ -86,29 +152,10 @@ class Matrix:
         """
         if (resident := self.resident(index.device)) is not None:
             out = resident.dense(index, None if columns is None else torch.from_numpy(columns).to(index.device))
-        else:
-            out = self._read(index, columns).to(self.dtype)
-        if not self._all_finite and not _finite(out):
-            bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].cpu().numpy()
-            raise ValueError(self._not_finite(index.cpu().numpy(), bad))
-        return out
-
-    def _read(self, index: torch.Tensor, columns: NDArray[np.int64] | None) -> torch.Tensor:
-        values, device = self._values, index.device
-        if self.is_sparse and columns is None:
-            return densify(self.csr(index.cpu().numpy()), device)
-        few = columns is not None and len(columns) * FEW_COLUMNS < self.shape[1]
-        if isinstance(values, np.ndarray) and device.type != "cpu" and not few:
-            values = torch.from_numpy(values)
-        if not isinstance(values, torch.Tensor):
-            return torch.from_numpy(np.ascontiguousarray(self._take(index.cpu().numpy(), columns))).to(device)
-        if few:
-            return values[index.to(values.device)[:, None], torch.from_numpy(columns).to(values.device)].to(device)
-        if values.device == device:
-            out = values[index]
-        else:
-            out = _sent(values, index, device)
-        return out if columns is None else out[:, torch.from_numpy(columns).to(device)]
+            return out if self._all_finite else self._checked(out, index)
+        if self.is_sparse:
+            return densify(self.csr(index.cpu().numpy(), columns), index.device)
+        return self._checked(self._storage.take(index, columns), index)
 
     def pick(self, index: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Single values of a host array: of row ``index[i]`` those at ``columns[i]``, in `dtype`, on the host.
@@ -123,19 +170,18 @@ class Matrix:
         ValueError
             If one of them is NaN or infinite.
         """
-        values = self._values if isinstance(self._values, torch.Tensor) else torch.from_numpy(self._values)
+        values = self._storage.host
+        assert values is not None
         out = values.contiguous().take(columns + index[:, None] * self.shape[1]).to(self.dtype)
-        if not torch.isfinite(out).all():
-            bad = torch.nonzero(~torch.isfinite(out).all(1))[:, 0].numpy()
-            raise ValueError(self._not_finite(index.numpy(), bad))
+        check_finite(out, index, self.name)
         return out
 
     def resident(self, device: torch.device) -> DeviceCsr | None:
         """The whole of a sparse matrix on a GPU, copied there once, where that leaves most of its memory free."""
-        if device.type == "cpu" or not self.is_sparse:
+        if device.type == "cpu" or not isinstance(self._storage, CsrArray):
             return None
         if device not in self._resident:
-            values = self._values
+            values = self._storage.values
             nbytes = values.nnz * (self.dtype.itemsize + 4) + 8 * len(values.indptr)
             most = RESIDENT_SHARE * _free_bytes(device)
             fits = nbytes <= (most if settings.memory_gb is None else min(most, memory_budget(device)))
@@ -146,27 +192,44 @@ class Matrix:
     def _resident(self) -> dict[torch.device, DeviceCsr | None]:
         return {}
 
-    def csr(self, index: NDArray[np.int64]) -> sp.csr_array:
-        """These rows of a sparse matrix as CSR on the host, in `dtype` and in the order asked for.
+    def csr(self, index: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> sp.csr_array:
+        """As :meth:`rows`, of a sparse matrix: CSR on the host, in `dtype`.
 
         Raises
         ------
         ValueError
             As for :meth:`rows`.
         """
-        out = self._values[index].astype(np.float64 if self.dtype == torch.float64 else np.float32, copy=False)
-        if not self._all_finite and not (finite := np.isfinite(out.data)).all():
-            row = np.repeat(np.arange(len(index)), np.diff(out.indptr))
-            raise ValueError(self._not_finite(index, np.unique(row[~finite])))
+        return self._checked_csr(self._storage.take(torch.from_numpy(index), columns), index)
+
+    def _checked(self, stored: Any, index: torch.Tensor | NDArray[np.int64]) -> torch.Tensor:
+        """Dense rows in `dtype`; `index` says which rows they are."""
+        values = stored if isinstance(stored, torch.Tensor) else torch.from_numpy(stored)
+        out = values.to(self.dtype)
+        if self._may_round and out.numel() and float(out.abs().max()) >= EXACT:
+            check_exact(values, index, self.name)
+        check_finite(out, index, self.name)
         return out
+
+    def _checked_csr(self, stored: sp.csr_array, index: NDArray[np.int64]) -> sp.csr_array:
+        out = stored.astype(np.float64 if self.dtype == torch.float64 else np.float32, copy=False)
+        if self._may_round and out.nnz and np.abs(out.data).max() >= EXACT:
+            check_exact(*entries(stored, index), self.name)
+        if not self._all_finite and not np.isfinite(out.data).all():
+            check_finite(*entries(out, index), self.name)
+        return out
+
+    @property
+    def _may_round(self) -> bool:
+        return self.is_file and self.dtype == torch.float32 and _is_wide(self._storage.dtype)
 
     @cached_property
     def _all_finite(self) -> bool:
         """Whether one look at what a sparse matrix stores can vouch for all that is read from it."""
-        if not self.is_sparse:
+        if not isinstance(self._storage, CsrArray):
             return False
         copies = [copy for copy in self._resident.values() if copy is not None]
-        return copies[0].all_finite if copies else bool(np.isfinite(self._values.data).all())
+        return copies[0].all_finite if copies else bool(np.isfinite(self._storage.values.data).all())
 
     def columns(self, index: NDArray[np.int64], start: int, stop: int) -> sp.csc_array:
         """Columns ``start:stop`` of these rows as CSC on the host, without zeros, in `dtype`.
@@ -178,93 +241,57 @@ class Matrix:
         ValueError
             If one of these values is NaN or infinite.
         """
+        wanted = np.arange(start, min(stop, self.shape[1]))
         if not self.is_sparse:
-            return sp.csc_array(self.rows(torch.from_numpy(index), np.arange(start, min(stop, self.shape[1]))).numpy())
-        part = self._values[:, start:stop][index].astype(np.float64 if self.dtype == torch.float64 else np.float32)
-        out = sp.csc_array(part)
+            return sp.csc_array(self.rows(torch.from_numpy(index), wanted).numpy())
+        if isinstance(self._storage, CsrArray):  # columns first is sooner
+            part = CsrArray(self._storage.values[:, start:stop]).take(torch.from_numpy(index), None)
+        else:
+            part = self._storage.take(torch.from_numpy(index), wanted)
+        out = sp.csc_array(self._checked_csr(part, index))
         out.eliminate_zeros()
-        if not self._all_finite and not np.isfinite(out.data).all():
-            self.csr(index)  # raises, and names the row
         return out
 
     def taken(self, index: NDArray[np.int64]) -> Matrix:
         """These rows as a matrix in memory."""
-        values = self._values[index] if self.is_sparse else self.rows(torch.from_numpy(index))
-        return Matrix((len(index), self.shape[1]), self.name, self.dtype, values)
+        there = torch.from_numpy(index)
+        storage = CsrArray(self._storage.take(there, None)) if self.is_sparse else TorchArray(self.rows(there))
+        return Matrix(self.name, storage, self.dtype)
 
     @classmethod
     def stack(cls, first: Matrix, second: Matrix) -> Matrix:
         """The rows of one after those of the other, read into memory; sparse where both are."""
-        name = f"{first.name} and {second.name}"
+        name, parts = f"{first.name} and {second.name}", (first, second)
         if first.is_sparse and second.is_sparse:
-            return as_matrix(sp.vstack([first._values, second._values], format="csr"), name)
-        parts = [m.rows(torch.arange(m.shape[0])) for m in (first, second)]
+            stored = [m._storage.take(torch.arange(m.shape[0]), None) for m in parts]
+            return as_matrix(sp.vstack(stored, format="csr"), name)
         dtype = torch.promote_types(first.dtype, second.dtype)
-        values = torch.cat([part.to(dtype) for part in parts])
-        return cls((len(values), first.shape[1]), name, dtype, values)
+        values = torch.cat([m.rows(torch.arange(m.shape[0])).to(dtype) for m in parts])
+        return cls(name, TorchArray(values), dtype)
 
     def counts(self) -> sp.csr_array:
         """The whole matrix as CSR: canonical, no explicit zeros, dtype as stored."""
-        values = self._values
-        if isinstance(values, torch.Tensor):
-            values = (values.float() if values.dtype.itemsize == 2 else values).cpu().numpy()
-        if not sp.issparse(values):
-            values = _dense(values[:])
-            values = values.astype(np.float32) if values.dtype == np.float16 else values  # which scipy lacks
-        counts = sp.csr_array(values)
-        if counts.nnz and not np.all(counts.data):
-            counts = counts.copy()
-            counts.eliminate_zeros()
-        return counts
-
-    def _take(self, index: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> NDArray[Any]:
-        values = self._values
-        if sp.issparse(values):
-            return (values[index] if columns is None else values[index][:, columns]).toarray()
-        if isinstance(values, np.ndarray):
-            return values[index] if columns is None else values[np.ix_(index, columns)]
-        # A file gives rows fast only in its own order: read slabs, keep what is wanted, put it where it belongs.
-        wanted = np.arange(self.shape[1]) if columns is None else columns
-        out = np.empty((len(index), len(wanted)), dtype=values.dtype.newbyteorder("="))
-        place = np.full(self.shape[0], -1)
-        place[index] = np.arange(len(index))
-        step = max(1, SLAB_BYTES // max(1, self.shape[1] * values.dtype.itemsize))
-        first, stop = (int(index.min()), int(index.max()) + 1) if len(index) else (0, 0)
-        for start in range(first, stop, step):
-            at = place[start : min(start + step, stop)]
-            out[at[at >= 0]] = values[start : start + len(at)][at >= 0][:, wanted]
-        return out
-
-    def _not_finite(self, index: NDArray[np.int64], bad: NDArray[np.int64]) -> str:
-        return (
-            f"{self.name} holds NaN or infinity in {len(bad)} cell(s), the first at row {int(index[bad[0]])}: "
-            "remove those cells or impute the values."
-        )
+        if not self.is_file:
+            return _counts(self._storage.read(slice(0, self.shape[0])))
+        parts = [slab.rows for slab in self.count_slabs(SLAB_BYTES)]
+        whole = sp.vstack(parts or [sp.csr_array(self.shape)], format="csr")
+        return canonical(whole.data, whole.indices, whole.indptr, self.shape[1])
 
 
-def _sent(values: torch.Tensor, index: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Rows of a host's tensor on a device.
-
-    A copy runs at the bus's speed in the order of storage: rows that lie close together are sent with what lies between
-    them, and the device picks.
-    """
-    if not len(index):
-        return values[:0].to(device)
-    first, last = (int(end) for end in torch.aminmax(index))
-    if 2 * len(index) < last + 1 - first:
-        return upload_rows(values, index, device)
-    return upload(values[first : last + 1], device)[index - first]
+def _counts(stored: Any) -> sp.csr_array:
+    if isinstance(stored, torch.Tensor):
+        stored = (stored.float() if stored.dtype.itemsize == 2 else stored).numpy()
+    if not sp.issparse(stored):
+        stored = sp.csr_array(stored.astype(np.float32) if stored.dtype == np.float16 else stored)  # which scipy lacks
+    if stored.nnz and not np.all(stored.data):
+        stored = stored.copy()
+        stored.eliminate_zeros()
+    return stored
 
 
 def _free_bytes(device: torch.device) -> int:
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0] + cached)
-
-
-def _finite(values: torch.Tensor) -> bool:
-    if values.device.type == "cpu":
-        return bool(np.isfinite(values.numpy()).all())  # many times sooner than torch where the values are few
-    return bool(torch.isfinite(values).all())
 
 
 def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:
@@ -282,7 +309,7 @@ def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | No
     Parameters
     ----------
     adata
-        Annotated data, in memory, a view, or backed.
+        Annotated data, in memory, a view, backed, or of arrays in zarr or Dask.
     layer_key
         A key of ``adata.layers``, or ``"X"`` for ``adata.X``.
     obsm_key
@@ -317,73 +344,29 @@ def as_matrix(values: Any, name: str) -> Matrix:
     """Any two-dimensional array as a Matrix: see :func:`open_matrix`."""
     if values is None:
         raise ValueError(f"{name} is empty: this AnnData holds no such matrix.")
-    for accepts, convert in _STORAGE:
-        if accepts(values):
-            values = convert(values)
-            break
-    else:
-        raise TypeError(
-            f"{name} is a {type(values).__name__}: pass a numpy, scipy.sparse, pandas, torch or CuPy array."
-        )
-    if len(values.shape) != 2:
-        raise ValueError(f"{name} has {len(values.shape)} dimension(s): pass cells × features.")
-    return Matrix((int(values.shape[0]), int(values.shape[1])), name, _compute_dtype(values, name), values)
+    storage = open_storage(values, name)
+    if _kind(storage.dtype) not in "fiub":
+        raise ValueError(f"{name} holds {storage.dtype}, not numbers: convert it to float32 first.")
+    return Matrix(name, storage)
 
 
-def _sparse(values: Any) -> sp.csr_array:
-    out = sp.csr_array(values)
-    if values.format == "csr":
-        out.has_canonical_format = values.has_canonical_format  # which scipy finds out once for each object
-    if not out.has_canonical_format:
-        out = out.copy() if values.format == "csr" else out  # the caller's arrays are shared, not copied, so far
-        out.sum_duplicates()  # sorts too
-    return out
-
-
-def _cupy(values: Any) -> Any:
-    if hasattr(values, "get") and hasattr(values, "nnz"):
-        return _sparse(values.get())
-    return torch.utils.dlpack.from_dlpack(values)
-
-
-def _dense(values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype == bool or not array.dtype.isnative:
-        array = array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="))
-    # torch takes neither negative strides nor read-only memory without a warning; a copy is cheap beside the work
-    return array if array.flags.c_contiguous and array.flags.writeable else np.array(array, order="C")
-
-
-def _module(values: Any) -> str:
-    return type(values).__module__.partition(".")[0]
-
-
-# Storage kinds: how to know one, and how to turn it into something that `Matrix` reads. First match wins.
-_STORAGE: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
-    (sp.issparse, _sparse),
-    (lambda v: isinstance(v, torch.Tensor), lambda v: v.detach()),
-    (lambda v: isinstance(v, pd.DataFrame), lambda v: _dense(v.to_numpy())),
-    (lambda v: isinstance(v, np.ndarray), _dense),
-    (lambda v: _module(v) in ("cupy", "cupyx"), _cupy),
-    (lambda v: hasattr(v, "to_memory"), lambda v: _sparse(v.to_memory())),  # anndata's backed sparse matrices
-    (lambda v: _module(v) == "h5py", lambda v: v),
-    (lambda v: isinstance(v, list | tuple), lambda v: _dense(v)),
-)
-
-
-def _compute_dtype(values: Any, name: str) -> torch.dtype:
-    dtype = values.dtype if isinstance(values.dtype, torch.dtype) else np.dtype(values.dtype)
-    if dtype in (torch.float64, np.dtype(np.float64)):
+def _compute_dtype(storage: Storage) -> torch.dtype:
+    if settings.dtype == "float64" or storage.dtype in (torch.float64, np.dtype(np.float64)):
         return torch.float64
-    least = torch.float64 if settings.dtype == "float64" else torch.float32
-    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
-    if floating:
-        return least
-    kind = dtype.kind if isinstance(dtype, np.dtype) else "c" if dtype.is_complex else "i"
-    if kind not in "iub":
-        raise ValueError(f"{name} holds {dtype}, not numbers: convert it to float32 first.")
-    if dtype.itemsize <= 2:
-        return least
-    stored = values.data if sp.issparse(values) else values[:]
-    largest = max(abs(int(stored.max())), abs(int(stored.min()))) if stored.size else 0
-    return least if largest <= 2**24 else torch.float64  # beyond, float32 would round
+    if not _is_wide(storage.dtype) or storage.is_file:
+        return torch.float32
+    stored = storage.read(slice(0, storage.shape[0]))
+    stored = stored.data if storage.is_sparse else stored
+    largest = max(abs(int(stored.max())), abs(int(stored.min()))) if math.prod(stored.shape) else 0
+    return torch.float32 if largest <= EXACT else torch.float64
+
+
+def _is_wide(dtype: np.dtype[Any] | torch.dtype) -> bool:
+    """Whether it is of integers of which float32 rounds some."""
+    return _kind(dtype) in "iu" and dtype.itemsize > 2
+
+
+def _kind(dtype: np.dtype[Any] | torch.dtype) -> str:
+    if isinstance(dtype, np.dtype):
+        return dtype.kind
+    return "f" if dtype.is_floating_point else "c" if dtype.is_complex else "i"

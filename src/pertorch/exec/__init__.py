@@ -4,6 +4,7 @@ from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
 from pertorch.exec._progress import progress_bar, track
+from pertorch.exec._read_ahead import read_ahead
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_ahead, map_threads
 from pertorch.exec._upload import upload
@@ -19,6 +20,7 @@ __all__ = [
     "memory_budget",
     "parse_device",
     "progress_bar",
+    "read_ahead",
     "resolve_devices",
     "track",
     "upload",

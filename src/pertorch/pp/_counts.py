@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
@@ -12,15 +13,19 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data._matrix import _lookup, as_matrix
+from pertorch.data import Matrix, as_matrix
+from pertorch.data._matrix import _lookup
+from pertorch.data._storage import canonical
 from pertorch.exec import map_ahead, track
+from pertorch.pp._check import check
 from pertorch.pp._resident import Resident, resident
-from pertorch.pp._slabs import InMemory, OnFile, Source, canonical, check
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 T = TypeVar("T")
+SLAB_BYTES = 2**21  # temporaries of a slab stay near the cache, whatever the size of the screen
+FILE_BYTES = 2**24  # of a slab of a file: fewer reads
 
 
 @final
@@ -31,7 +36,8 @@ class Counts:
     Attributes
     ----------
     source
-        Where they are.
+        Where they are. In memory they are canonical CSR without zeros, and checked; those of a file are checked as they
+        are read, and each pass reads them once more.
     guides
         Name of each guide, in the order of the columns. Names may repeat.
     name
@@ -42,7 +48,7 @@ class Counts:
         The same counts on a GPU, if they are there.
     """
 
-    source: Source
+    source: Matrix
     guides: pd.Index
     name: str
     restore: Callable[[sp.csr_array], Any]
@@ -53,15 +59,24 @@ class Counts:
         """Cells × guides."""
         return self.source.shape
 
-    @property
+    @cached_property
     def matrix(self) -> sp.csr_array:
-        """All of them as CSR in memory: canonical, without explicit zeros, dtype as stored."""
-        return self.source.matrix
+        """All of them as CSR in memory: canonical, without zeros, dtype as stored. Those of a file are kept."""
+        rows = [slab for slab, _ in self._slabs()] if self.source.is_file else []
+        if not rows:
+            return self.source.counts()
+        whole = sp.vstack(rows, format="csr")
+        return canonical(whole.data, whole.indices, whole.indptr, self.shape[1])
+
+    def _slabs(self) -> Iterator[tuple[sp.csr_array, slice]]:
+        for slab in self.source.count_slabs(FILE_BYTES if self.source.is_file else SLAB_BYTES):
+            if self.source.is_file:
+                check(slab.rows, self.name, slab.start)
+            yield slab.rows, slab.cells
 
     def map(self, work: Callable[[sp.csr_array, slice], T]) -> Iterator[T]:
         """What `work` makes of the rows of each slab and its cells, top to bottom; numpy lets threads run abreast."""
-        n_cells, slabs = self.shape[0], self.source.slabs()
-        slabs = track(slabs, n_cells, "guide counts", unit="cells", size=lambda slab: slab.rows.shape[0])
+        slabs = track(self._slabs(), self.shape[0], "guide counts", unit="cells", size=lambda slab: slab[0].shape[0])
         return map_ahead(lambda slab: work(*slab), slabs)
 
 
@@ -73,7 +88,7 @@ def open_counts(
 ) -> Counts:
     """Open guide counts, from an AnnData or from a bare array, and check that they are counts.
 
-    Those of a CSR matrix in a backed file stay there, and are checked as they are read.
+    Those of a file, or of a Dask array, stay there, and are checked as they are read.
 
     Parameters
     ----------
@@ -93,21 +108,19 @@ def open_counts(
     ValueError
         If there is no guide, or a count is negative, NaN, infinite or fractional.
     """
-    stored, name = _stored(data, layer)
-    on_gpu = None if device is None else resident(stored, device)
-    source: Source
-    if on_gpu is not None:
-        source, sparse = InMemory(canonical(stored.data, stored.indices, stored.indptr, stored.shape[1])), True
-    elif hasattr(stored, "to_memory") and getattr(stored, "format", None) == "csr":
-        source, sparse = OnFile(stored, name), True
-    else:
-        matrix = as_matrix(stored, name)
-        source, sparse = InMemory(matrix.counts()), matrix.is_sparse
+    original, name = _stored(data, layer)
+    on_gpu = None if device is None else resident(original, device)
+    stored = original
+    if on_gpu is not None:  # which vouches for them
+        stored = canonical(stored.data, stored.indices, stored.indptr, stored.shape[1])
+    source = matrix = as_matrix(stored, name)
+    if on_gpu is None and not matrix.is_file:
+        source = as_matrix(matrix.counts(), name)
     guides = data.var_names if is_anndata(data) else _guide_names(data, var, source.shape[1])
     if source.shape[1] == 0:
         raise ValueError(f"{name} has no guides: its shape is {source.shape}.")
-    counts = Counts(source, guides, name, _restorer(stored, sparse=sparse), on_gpu)
-    if on_gpu is None and isinstance(source, InMemory):
+    counts = Counts(source, guides, name, _restorer(original, sparse=matrix.is_sparse), on_gpu)
+    if on_gpu is None and not source.is_file:
         for _ in counts.map(lambda rows, cells: check(rows, name, cells.start)):
             pass
     return counts

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pertorch.data._storage import canonical
 from pertorch.exec import upload
 from pertorch.ops.histogram import Histograms, Tally
-from pertorch.pp._slabs import MOST, canonical
+from pertorch.pp._check import MOST
 
 _DTYPES = ("f4", "f8", "i1", "i2", "i4", "i8", "u1")  # which torch computes with on a GPU
 _PASS = 2**25  # entries of a pass: its temporaries are a few times eight bytes each

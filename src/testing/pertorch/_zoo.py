@@ -116,6 +116,14 @@ def screens() -> Iterator[Screen]:
             yield Screen(f"backed-{slot}-{name}", _backed(storage, slot))
         yield Screen(f"view-of-backed-X-{name}", _backed(storage, "X", view=True))
     yield Screen("backed-X-gzip", _backed(next(arrays()), "X", compression="gzip"))
+    for name in ("float32", "int32", "csr_matrix", "csc_matrix"):
+        storage = next(s for s in arrays() if s.name == name)
+        for slot in SLOTS:
+            yield Screen(f"zarr-{slot}-{name}", _zarr(storage, slot, _opened))
+        yield Screen(f"lazy-layers-{name}", _zarr(storage, "layers", _lazy))  # dask
+        yield Screen(f"dask-X-{name}", _dask(storage, "X"))
+    yield Screen("dask-obsm-float32", _dask(next(s for s in arrays() if s.name == "float32"), "obsm"))
+    yield Screen("dask-layers-csr_array", _dask(next(s for s in arrays() if s.name == "csr_array-float64"), "layers"))
 
 
 def _place(array: Any, slot: str, obs: pd.DataFrame) -> AnnData:
@@ -163,6 +171,48 @@ def _backed(storage: Storage, slot: str, *, view: bool = False, **options: Any) 
         whole.write_h5ad(file, **options)
         backed = read_h5ad(file, backed="r")
         return stored._replace(adata=backed[::2] if view else backed)
+
+    return make
+
+
+def _zarr(storage: Storage, slot: str, open_: Callable[[Any], Any]) -> Callable[..., Stored]:
+    """An AnnData in memory whose matrix stays in a zarr store."""
+
+    def make(values: NDArray[np.float64], obs: pd.DataFrame, folder: Path) -> Stored:
+        import zarr
+        from anndata.io import write_elem
+
+        group = zarr.open_group(folder / "screen.zarr", mode="w", zarr_format=2)
+        write_elem(group, "matrix", storage.make(values))
+        key = "X" if slot == "X" else "stored"
+        return Stored(_place(open_(group["matrix"]), slot, obs), slot, key, storage.dense(values))
+
+    return make
+
+
+def _opened(element: Any) -> Any:
+    from anndata.io import sparse_dataset
+
+    return sparse_dataset(element) if hasattr(element, "keys") else element
+
+
+def _lazy(element: Any) -> Any:
+    from anndata.experimental import read_elem_lazy
+
+    return read_elem_lazy(element)
+
+
+def _dask(storage: Storage, slot: str) -> Callable[..., Stored]:
+    """Chunks of some rows."""
+
+    def make(values: NDArray[np.float64], obs: pd.DataFrame, folder: Path) -> Stored:  # noqa: ARG001 (a file's folder)
+        from dask.array import concatenate, from_array
+
+        array, step = storage.make(values), -(-len(values) // 3)
+        parts = [array[start : start + step] for start in range(0, len(values), step)]
+        chunks = [from_array(part, chunks=part.shape, asarray=False) for part in parts]
+        key = "X" if slot == "X" else "stored"
+        return Stored(_place(concatenate(chunks), slot, obs), slot, key, storage.dense(values))
 
     return make
 

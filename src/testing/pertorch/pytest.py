@@ -78,8 +78,9 @@ def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _marks(kind: Any) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.gpu] if kind.gpu else []
-    if "cupy" in kind.name and importlib.util.find_spec("cupy") is None:
-        marks.append(pytest.mark.skip(reason="CuPy is not installed"))
+    for word, package in (("cupy", "cupy"), ("zarr", "zarr"), ("lazy", "zarr"), ("lazy", "dask"), ("dask", "dask")):
+        if word in kind.name and importlib.util.find_spec(package) is None:
+            marks.append(pytest.mark.skip(reason=f"{package} is not installed"))
     return marks
 
 
