@@ -68,7 +68,8 @@ class Matrix:
     def dtype(self) -> torch.dtype:
         """What it is computed in: float64 for float64 and for integers too large for float32, else float32.
 
-        Where `settings.dtype` asks for more, that. Integers in a file are not looked at beforehand: one that float32 would round is refused when it is read.
+        Where `settings.dtype` asks for more, that. Integers in a file are not looked at beforehand: one that float32
+        would round is refused when it is read.
         """
         return self._dtype or _compute_dtype(self._storage)
 
