@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from pertorch import ds, pl, pp, tl
     from pertorch._settings import settings
     from pertorch.pp import GuideAssignment
-    from pertorch.tl import Distance, DistanceTest, Mixscale, Mixscape, perturbation_markers
+    from pertorch.tl import (
+        Distance,
+        DistanceTest,
+        Mixscale,
+        Mixscape,
+        distance_power,
+        mixscape_power,
+        perturbation_markers,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,7 +28,9 @@ __all__ = [
     "Mixscale",
     "Mixscape",
     "__version__",
+    "distance_power",
     "ds",
+    "mixscape_power",
     "perturbation_markers",
     "pl",
     "pp",
@@ -37,6 +47,8 @@ _HOME = {
     "GuideAssignment": "pertorch.pp",
     "Mixscale": "pertorch.tl",
     "Mixscape": "pertorch.tl",
+    "distance_power": "pertorch.tl",
+    "mixscape_power": "pertorch.tl",
     "perturbation_markers": "pertorch.tl",
     "settings": "pertorch._settings",
 }

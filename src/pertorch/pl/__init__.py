@@ -5,6 +5,7 @@ from pertorch.pl._classes import barplot, violin
 from pertorch.pl._distances import distance_heatmap, onesided_distances, volcano
 from pertorch.pl._embedding import lda
 from pertorch.pl._expression import expression_heatmap
+from pertorch.pl._power import power_curve
 from pertorch.pl._scores import mixscale_ridge, perturbscore
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "mixscale_ridge",
     "onesided_distances",
     "perturbscore",
+    "power_curve",
     "violin",
     "volcano",
 ]

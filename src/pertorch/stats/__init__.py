@@ -1,9 +1,10 @@
 """Resampling as data: weights, and the random streams behind them; tests from sufficient statistics."""
 
 from pertorch.stats._intervals import METHODS as CI_METHODS
-from pertorch.stats._intervals import bootstrap_interval
+from pertorch.stats._intervals import bootstrap_interval, wilson_interval
 from pertorch.stats._permutations import Permutations
 from pertorch.stats._streams import shuffled, uniform
+from pertorch.stats._subsamples import subsamples
 from pertorch.stats._two_sample import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
 from pertorch.stats._weights import Bootstrap, Weights
 
@@ -17,7 +18,9 @@ __all__ = [
     "bootstrap_interval",
     "log_fold_change",
     "shuffled",
+    "subsamples",
     "t_test",
     "uniform",
     "wilcoxon",
+    "wilson_interval",
 ]

@@ -1,10 +1,13 @@
-"""Confidence intervals from bootstrap replicates."""
+"""Confidence intervals: from bootstrap replicates, and of a probability."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
+import scipy.special
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Method = Literal["percentile", "basic"]
@@ -45,6 +48,20 @@ def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: 
         return [lower, upper]
     assert estimate is not None
     return [2 * estimate - upper, 2 * estimate - lower]
+
+
+def wilson_interval(successes: NDArray[Any], trials: NDArray[Any], level: float) -> list[NDArray[np.float64]]:
+    """Ends of confidence intervals of a probability (Wilson 1927): in [0, 1], and of some width even for no success.
+
+    Examples
+    --------
+    >>> [round(float(end), 3) for end in wilson_interval(np.array(45), np.array(50), 0.95)]
+    [0.786, 0.957]
+    """
+    share, z2 = successes / trials, float(scipy.special.ndtri((1 + level) / 2)) ** 2
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = np.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
+    return [np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)]
 
 
 def _quantile(ordered: Tensor, q: float) -> Tensor:

@@ -25,6 +25,18 @@ def whole_number(value: Any, name: str, at_least: int | None = None) -> int:
     return number
 
 
+def level_between(confidence_level: float) -> None:
+    """Check the level of an interval.
+
+    Raises
+    ------
+    ValueError
+        If it does not lie between 0 and 1.
+    """
+    if not (isinstance(confidence_level, int | float) and 0 < confidence_level < 1):
+        raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1, such as 0.95.")
+
+
 def positional(args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a constructor by name: a peer's ``layer_key, obsm_key``, or pertpy's order, which a function begins.
 

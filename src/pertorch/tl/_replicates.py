@@ -12,7 +12,7 @@ from torch import Tensor
 from pertorch._settings import seed_or_default
 from pertorch.data import Cells
 from pertorch.stats import CI_METHODS, Bootstrap, bootstrap_interval
-from pertorch.tl._arguments import whole_number
+from pertorch.tl._arguments import level_between, whole_number
 
 Frame = TypeVar("Frame")
 
@@ -57,8 +57,8 @@ class Replicates:
         """
         if level is not None and not bootstrap:
             raise ValueError(f"confidence_level={level!r} asks for an interval over replicates: pass bootstrap=True.")
-        if level is not None and not (isinstance(level, int | float) and 0 < level < 1):
-            raise ValueError(f"confidence_level={level!r} must lie between 0 and 1, such as 0.95.")
+        if level is not None:
+            level_between(level)
         if method not in CI_METHODS:
             raise ValueError(f"ci_method={method!r} is not one of: {', '.join(map(repr, CI_METHODS))}.")
         if not bootstrap:
