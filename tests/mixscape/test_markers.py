@@ -128,8 +128,6 @@ def test_by_rows_as_by_columns(ranks, kind, resident, monkeypatch):
         monkeypatch.setattr(type(matrix), "resident", lambda self, device: DeviceCsr.of(adata.X, self.dtype, device))
         matrix = as_matrix(adata.X, "X")
     split = Screen.from_obs(adata, "target", "NT").splits[0]
-    found, expected = (
-        way(matrix, split, CPU, ranks=ranks) for way in (_sums.sums_by_rows, _sums.sums_by_columns)
-    )
+    found, expected = (way(matrix, split, CPU, ranks=ranks) for way in (_sums.sums_by_rows, _sums.sums_by_columns))
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
     np.testing.assert_allclose(found.powers[1:], expected.powers[1:], rtol=0 if ranks else 1e-12)

@@ -28,9 +28,7 @@ CONTROLS_SHARE = 4
 GENES = 256  # that a thread works on at a time
 
 
-def sums_by_slabs(
-    matrix: Matrix, splits: Sequence[Split], device: torch.device, *, ranks: bool
-) -> Iterator[Sums]:
+def sums_by_slabs(matrix: Matrix, splits: Sequence[Split], device: torch.device, *, ranks: bool) -> Iterator[Sums]:
     """As :func:`sums_of` for each split, of a matrix in a file.
 
     Controls that exceed their share of the budget are read some genes at a time, or those of many splits some splits at
