@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pertorch.exec import upload
 from pertorch.solvers.projection import Controls, Targets
+from pertorch.tl._gathered import Gathered
 from pertorch.tl._operator import Reader, Signature, StoredSignature
 from pertorch.tl._screen import Split
 
@@ -111,10 +112,10 @@ def way_to_read(
 ) -> Callable[[Wanted, torch.device], Tensor]:
     """How a batch is best read: float64, shape ``(B, n, k)``, anything in the padding.
 
-    On a CPU cell by cell. For a GPU single values are picked out of an array on the host; what lies on the GPU, or is
+    On a CPU, and what was gathered, target by target. For a GPU single values are picked out of an array on the host; what lies on the GPU, or is
     made there, is made at all markers in a few launches, and each cell keeps what is its own.
     """
-    if device.type == "cpu" or not len(union):
+    if device.type == "cpu" or not len(union) or isinstance(signature.matrix, Gathered):
         return partial(_target_by_target, signature)
     if isinstance(signature, StoredSignature) and signature.matrix.is_host_array:
         return partial(_picked, signature)

@@ -36,7 +36,7 @@ def marker_sets(
     if given is not None:
         return [[np.sort(genes) for genes in of_split] for of_split in given_sets(given, screen, adata.var_names)]
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
-    compared = (compare(matrix, split, test_method, base) for split in screen.splits)
+    compared = compare(matrix, screen.splits, test_method, base)
     return [[of.genes for of in found.passing(logfc_threshold, pval_cutoff)] for found in compared]
 
 

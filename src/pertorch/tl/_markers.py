@@ -84,8 +84,8 @@ def perturbation_markers(
     wanted = None if targets is None else [screen.groups.index(target) for target in dict.fromkeys(targets)]
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
     frames = []
-    for split in screen.splits:
-        found = compare(matrix, split, test_method, base).host()
+    for split, tested in zip(screen.splits, compare(matrix, screen.splits, test_method, base), strict=True):
+        found = tested.host()
         keep = (split.sizes > 1) & (True if wanted is None else np.isin(split.targets, wanted))
         frame = _frame(found, screen, split, adata.var_names, keep)
         if split_by is not None:

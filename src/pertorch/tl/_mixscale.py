@@ -21,6 +21,7 @@ from pertorch.tl._compare import TestMethod
 from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale_markers import Search, top_markers
 from pertorch.tl._operator import find_signature
+from pertorch.tl._parts import in_parts
 from pertorch.tl._screen import Screen, Split, check_choice, check_least, target_of
 
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ def mixscale(
     markers = top_markers(adata, screen, search, de_genes_by_target, de_layer)
     scores = _Scores(np.zeros(adata.n_obs))
     device = resolve_devices()[0]
-    for split, found in zip(screen.splits, markers, strict=True):
+    for near, split, found in in_parts(signature, screen.splits, markers, min_de_genes):
         tested = testable(split, found, min_de_genes)
         scores.status += untested_rows(split, found, tested)
-        controls, union = read_controls(signature, split, tested, device)
-        read = target_reader(signature, split, tested, union, device)
+        controls, union = read_controls(near, split, tested, device)
+        read = target_reader(near, split, tested, union, device)
         batches = cut_batches(split, tested, device)
         for batch in track(batches, sum(map(len, batches)), "mixscale", unit="targets", size=len):
             targets = read(batch)

@@ -60,8 +60,8 @@ def top_markers(
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
     labels, owner = _tests(screen, search.guides)
     found: dict[int, dict[int, None]] = {}
-    for split in _comparisons(screen, search, labels, owner):
-        tested = compare(matrix, split, search.method, base)
+    splits = list(_comparisons(screen, search, labels, owner))
+    for split, tested in zip(splits, compare(matrix, splits, search.method, base), strict=True):
         passing = tested.passing(search.logfc_threshold, search.pval_cutoff)
         for label, size, (genes, pvals) in zip(split.targets, split.sizes, passing, strict=True):
             if size > 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Self, final
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pertorch.data import Matrix, open_matrix
 from pertorch.ops.segment import expand
+from pertorch.tl._gathered import Gathered
 from pertorch.tl._screen import Screen, split_key
 
 if TYPE_CHECKING:
@@ -33,12 +34,21 @@ Reader = Callable[[Tensor], Tensor]
 class Signature(ABC):
     """Reference minus cell, on demand: cells × genes of which only what is asked for is made."""
 
-    matrix: Matrix
+    matrix: Matrix | Gathered
 
     @property
     def shape(self) -> tuple[int, int]:
         """Cells × genes."""
         return self.matrix.shape
+
+    def sources(self, rows: Rows) -> Rows:
+        """Cells that these are compared with, and that are read at the genes of all of them."""
+        return rows[:0]
+
+    def among(self, rows: Rows, matrix: Gathered) -> Self:
+        """The same for these cells alone, ascending, from what was gathered of the matrix."""
+        del rows
+        return replace(self, matrix=matrix)  # type: ignore[type-var]  # those below are dataclasses
 
     @abstractmethod
     def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
@@ -63,7 +73,7 @@ class Signature(ABC):
 class StoredSignature(Signature):
     """One that lies in a layer."""
 
-    matrix: Matrix
+    matrix: Matrix | Gathered
 
     def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
         """See :class:`Signature`."""
@@ -96,6 +106,18 @@ class Neighbors:
         n = len(counts)
         return sp.csr_matrix((weights, cells.astype(np.int32), indptr.astype(small)), shape=(n, n))
 
+    def of_cells(self, rows: Rows) -> Tensor:
+        """Those of some cells, one after the other."""
+        start = self.indptr[rows]
+        at, _ = expand(start, self.indptr[rows + 1] - start)
+        return self.cells[at]
+
+    def only(self, rows: Rows) -> Neighbors:
+        """The same, where no other cell than these, ascending, has any."""
+        counts = torch.zeros(len(self.indptr) - 1, dtype=torch.int64)
+        counts[rows] = self.indptr.diff()[rows]
+        return Neighbors(self.of_cells(rows), torch.nn.functional.pad(counts.cumsum(0), (1, 0)))
+
     def to(self, device: torch.device) -> Neighbors:
         """On another device."""
         return Neighbors(self.cells.to(device), self.indptr.to(device))
@@ -114,8 +136,16 @@ class NeighborSignature(Signature):
         The controls that each cell is compared with.
     """
 
-    matrix: Matrix
+    matrix: Matrix | Gathered
     neighbors: Neighbors
+
+    def sources(self, rows: Rows) -> Rows:
+        """See :class:`Signature`."""
+        return self.neighbors.of_cells(rows).unique().numpy()
+
+    def among(self, rows: Rows, matrix: Gathered) -> NeighborSignature:
+        """See :class:`Signature`."""
+        return NeighborSignature(matrix, self.neighbors.only(rows))
 
     @cached_property
     def _placed(self) -> dict[torch.device, tuple[Neighbors, Tensor, Tensor]]:
@@ -161,7 +191,7 @@ class SplitSignature(Signature):
         Shape ``(splits, genes)``, float64.
     """
 
-    matrix: Matrix
+    matrix: Matrix | Gathered
     codes: Rows
     means: NDArray[np.float64]
 

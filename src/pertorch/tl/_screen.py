@@ -70,6 +70,12 @@ class Split:
         """The cells of ``targets[h]``."""
         return self.rows[self.offsets[h + 1] : self.offsets[h + 2]]
 
+    def only(self, targets: NDArray[np.int64]) -> Split:
+        """The same controls, and of the targets these, by their position."""
+        rows = np.concatenate([self.controls, *(self.cells(h) for h in targets)])
+        offsets = np.concatenate([[0], np.cumsum([len(self.controls), *self.sizes[targets]])])
+        return Split(self.name, self.members, rows, offsets, self.targets[targets])
+
 
 @final
 @dataclass(frozen=True)
@@ -168,4 +174,5 @@ def target_of(adata: AnnData, *, copy: bool) -> AnnData:
     """What a call writes its results to: the caller's object, or a copy of it in memory."""
     if not copy:
         return adata
-    return adata.to_memory() if adata.isbacked else adata.copy()
+    in_files = adata.isbacked or not all(hasattr(layer, "copy") for layer in adata.layers.values())
+    return adata.to_memory() if in_files else adata.copy()

@@ -19,6 +19,17 @@ def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
     return torch.from_numpy(out)
 
 
+def u_beside(controls: Tensor, starts: Tensor, values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
+    """See :func:`pertorch.ops.mann_whitney.u_beside`."""
+    theirs, ours, first, bounds, n = (part.numpy() for part in (controls, values, starts, cuts, sizes))
+    out = np.empty((len(bounds), len(n)))
+    for j, (at, of_gene) in enumerate(zip(bounds, out, strict=True)):
+        of_controls = theirs[first[j] : first[j + 1]]
+        places = np.concatenate([[0], at + (len(of_controls) - at[0])])
+        _one_gene(np.concatenate([of_controls, ours[at[0] : at[-1]]]), places, n, of_gene)
+    return torch.from_numpy(out)
+
+
 def segment_sums(values: Tensor, cuts: Tensor, *, squared: bool) -> Tensor:
     """See :func:`pertorch.ops.mann_whitney.segment_sums`."""
     stored, bounds = values.numpy(), cuts.numpy()
