@@ -26,7 +26,7 @@ class Padded:
     def __call__(self, left: Tensor, right: Tensor, scale: Tensor, *, twins: bool) -> Alternating:
         """See :class:`Engine`."""
         rows, columns = Side.of(self.points, left), Side.of(self.points, right)
-        alpha = self.points.norm[rows.index] * (scale / -2)[:, None]
+        alpha = self.points.norm[rows.at] * (scale / -2)[:, None]
         soft = _torch.soft_minima(self.points.coordinates, rows, columns, scale)
         return Alternating(soft, rows, columns, alpha, twins)
 

@@ -27,23 +27,23 @@ class Side(NamedTuple):
 
     Attributes
     ----------
-    index
+    at
         Where the points are, shape ``(b, width)``; beyond a cloud its first point.
     log_weight
         Logarithm of the weights, shape ``(b, width)``, float64; `NOTHING` beyond a cloud.
     """
 
-    index: Tensor
+    at: Tensor
     log_weight: Tensor
 
     @classmethod
     def of(cls, points: Points, cloud: Tensor) -> Side:
         """One side, given the cloud of each problem."""
         start, size = (t[:, None] for t in points.places(cloud))
-        at = torch.arange(int(size.max()), device=start.device)
-        inside = at < size
-        index = torch.where(inside, start + at, start)
-        return cls(index, points.log_weight[index].masked_fill_(~inside, NOTHING))
+        position = torch.arange(int(size.max()), device=start.device)
+        inside = position < size
+        at = torch.where(inside, start + position, start)
+        return cls(at, points.log_weight[at].masked_fill_(~inside, NOTHING))
 
 
 class Softmin(Protocol):
@@ -64,7 +64,7 @@ class Softmin(Protocol):
 
 def soft_minima(points: Tensor, left: Side, right: Side, scale: Tensor) -> Softmin:
     """Soft minima of a batch, whose exponentials are stored where they fit in `STORED_BYTES`."""
-    nbytes = left.index.numel() * right.index.shape[1] * points.element_size()
+    nbytes = left.at.numel() * right.at.shape[1] * points.element_size()
     return (Stored if nbytes <= STORED_BYTES[points.device.type] else Tiled)(points, left, right, scale)
 
 
@@ -72,8 +72,8 @@ class _Padded:
     """Points of a batch, the left ones times the scale."""
 
     def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
-        self.x = (points[left.index] * scale[:, None, None]).to(points.dtype)
-        self.y = points[right.index]
+        self.x = (points[left.at] * scale[:, None, None]).to(points.dtype)
+        self.y = points[right.at]
         self.log_a, self.log_b = left.log_weight, right.log_weight
 
     def scores(self, alpha: Tensor, beta: Tensor, out: Tensor | None = None) -> Tensor:
