@@ -14,6 +14,7 @@ import pertorch
 from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
 from pertorch.metrics import _transport, get_metric
+from pertorch.ops.softmin import _padded
 from pertorch.stats import Bootstrap
 from testing.pertorch import assert_close
 
@@ -101,16 +102,37 @@ def test_debiased():
     assert_close(distance(x[:1], y[:1]), ((x[0] - y[0]) ** 2).sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize("n_devices", [2, 7])
-def test_devices_share_the_pairs(screen, n_devices):
+def shared_as_alone(screen, layer, devices):
+    """Whether several devices give the bits of the first alone."""
     groups = Groups.from_obs(screen, "target")
-    cells = Cells(open_matrix(screen, layer_key="log"), groups)
+    cells = Cells(open_matrix(screen, layer_key=layer), groups)
     metric, pairs = get_metric("wasserstein", debiased=True), Pairs.all(4, symmetric=True)
     done = []
     weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), 3, seed=0)
-    shared = metric.evaluate(cells, pairs, CPU * n_devices, weights, done.append)
-    assert_close(shared, metric.evaluate(cells, pairs, CPU, weights), rel=1e-9)
+    shared = metric.evaluate(cells, pairs, devices, weights, done.append)
     assert 0 < sum(done) <= metric.cost(cells, pairs, 3)
+    return torch.equal(shared, metric.evaluate(cells, pairs, devices[:1], weights))
+
+
+@pytest.mark.parametrize("n_devices", [2, 7])
+def test_devices_share_the_pairs(screen, n_devices, monkeypatch):
+    monkeypatch.setattr(_padded, "WORTH_SHARING", 0)  # several batches, though there is little to do
+    assert shared_as_alone(screen, "log", CPU * n_devices)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layer", ["log", "log32"])
+def test_gpus_share_the_pairs(screen, layer, monkeypatch):
+    n_devices = torch.cuda.device_count()
+    if n_devices < 2:
+        pytest.skip("one GPU")
+    monkeypatch.setattr(_padded, "WORTH_SHARING", 0)
+    assert shared_as_alone(screen, layer, [torch.device("cuda", i) for i in range(n_devices)])
+
+
+@pytest.mark.gpu
+def test_one_gpu_in_parts(screen):
+    assert shared_as_alone(screen, "log32", [torch.device("cuda", 0)] * 3)
 
 
 def test_warning_names_the_pairs(screen):

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import map_devices, map_threads
 from pertorch.metrics._base import Metric
-from pertorch.ops.segment import join
 from pertorch.solvers.sinkhorn import Clouds, Rule, Sinkhorn, costs, solve
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
     from pertorch.stats import Weights
 
-T = TypeVar("T")
 DRAWN_BYTES = 2**28  # of the cells drawn in the replicates that are evaluated together
 NAMED = 5  # pairs that a warning names
 
@@ -113,33 +110,28 @@ class Wasserstein(Metric):
         tick: Callable[[int], object] | None,
     ) -> Sinkhorn:
         """Costs of all pairs in some replicates, and how they were reached: ``(p, r)`` each."""
-        n_replicates = 1 if weights is None else weights.shape[1]
+        device, n_replicates = devices[0], 1 if weights is None else weights.shape[1]
+        rows = cells.on(device)
+        clouds = Clouds.of(rows.double() if self.threshold < 1e-4 else rows, cells.offsets, weights)
+        replicate = torch.arange(n_replicates, device=device) * len(cells.sizes)
+        left, right = (side.to(device)[:, None] + replicate for side in (pairs.left, pairs.right))
+        done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick)
+        return Sinkhorn(*(t.reshape(left.shape) for t in done))
 
-        def work(device: torch.device, run: slice) -> Sinkhorn:
-            rows = cells.on(device)
-            clouds = Clouds.of(
-                rows.double() if self.threshold < 1e-4 else rows,
-                cells.offsets,
-                None if weights is None else weights.to(device),
-            )
-            replicate = torch.arange(n_replicates, device=device) * len(cells.sizes)
-            left, right = (t[run].to(device)[:, None] + replicate for t in (pairs.left, pairs.right))
-            done = self._transport(clouds, left.flatten(), right.flatten(), tick)
-            return Sinkhorn(*(t.reshape(left.shape).to(devices[0]) for t in done))
-
-        return join(map_devices(devices, lambda: self._pairs_of_cells(cells, pairs), work))
-
-    def _transport(self, clouds: Clouds, left: Tensor, right: Tensor, tick: Callable[[int], object] | None) -> Sinkhorn:
-        def spread(work: Callable[[Tensor], T], batches: Sequence[Tensor]) -> Iterable[T]:
-            # torch itself shares out one batch alone
-            return map(work, batches) if len(batches) == 1 else map_threads(work, batches, left.device)
-
+    def _transport(
+        self,
+        clouds: Clouds,
+        left: Tensor,
+        right: Tensor,
+        devices: Sequence[torch.device],
+        tick: Callable[[int], object] | None,
+    ) -> Sinkhorn:
         rule = Rule(self.threshold, self.max_iterations, self.relaxation)
         epsilon = costs(clouds, left, right).epsilon(self.epsilon)
         if not self.debiased:
-            return solve(clouds, left, right, epsilon, rule, tick, spread)
+            return solve(clouds, left, right, epsilon, rule, tick, devices)
         x, y = torch.cat([left, left, right]), torch.cat([right, left, right])
-        done = solve(clouds, x, y, epsilon.repeat(3), rule, tick, spread)
+        done = solve(clouds, x, y, epsilon.repeat(3), rule, tick, devices)
         (xy, xx, yy), converged = done.cost.view(3, -1), done.converged.view(3, -1).all(0)
         iterations, error = (t.view(3, -1).amax(0) for t in (done.iterations, done.marginal_error))
         return Sinkhorn(xy - (xx + yy) / 2, converged, iterations, error)

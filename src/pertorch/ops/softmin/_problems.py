@@ -1,67 +1,95 @@
-"""What a batch of problems is, and what every implementation gives."""
+"""What the problems are made of, and what every implementation gives."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, final
+from typing import ClassVar, NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 
-
-@final
-class Side(NamedTuple):
-    """One side of each problem of a batch, padded to the largest.
-
-    Attributes
-    ----------
-    cloud
-        Which cloud it is, shape ``(b,)``.
-    start, size
-        Its rows in the points, each of shape ``(b,)``, int64.
-    log_weight
-        Logarithm of the weights, shape ``(b, size.max())``, float64; `NOTHING` beyond the cloud.
-    """
-
-    cloud: Tensor
-    start: Tensor
-    size: Tensor
-    log_weight: Tensor
-
-    def take(self, kept: Tensor) -> Side:
-        """Some of the problems."""
-        return Side(*(t[kept] for t in self))
-
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Where the points lie, and which of them are in the cloud: each of shape ``(b, width)``."""
-        at = torch.arange(self.log_weight.shape[1], device=self.start.device)
-        inside = at < self.size[:, None]
-        return torch.where(inside, self.start[:, None] + at, self.start[:, None]), inside
-
-
 NOTHING = -1e30  # logarithm of no weight: finite, so that no difference of two of them is NaN
 
 
-class Softmin(Protocol):
-    """Soft minima of a batch of problems, over each side. What is kept between calls is an implementation's own affair.
+@final
+class Points(NamedTuple):
+    """Weighted points in clouds that lie end to end.
 
-    Beyond a cloud, a potential that goes in is to be that of the cloud's first point; what comes out may be anything.
+    Attributes
+    ----------
+    coordinates
+        Each cloud centred on its mean, shape ``(n, d)``, float32 or float64.
+    log_weight
+        Logarithms of weights that sum to 1 within a cloud, shape ``(n,)``, float64.
+    norm
+        ``|x|²``, shape ``(n,)``, float64.
+    offsets
+        Cloud ``c`` is ``offsets[c]:offsets[c + 1]``, shape ``(k + 1,)``, int64.
     """
 
-    def rows(self, beta: Tensor) -> Tensor:
-        """``−log Σ_j b_j exp(β_j + s x_i·y_j)``: from shape ``(b, m)`` to ``(b, n)``, float64."""
+    coordinates: Tensor
+    log_weight: Tensor
+    norm: Tensor
+    offsets: Tensor
 
-    def columns(self, alpha: Tensor) -> Tensor:
-        """``−log Σ_i a_i exp(α_i + s x_i·y_j)``: from shape ``(b, n)`` to ``(b, m)``, float64."""
+    def to(self, device: torch.device) -> Points:
+        """On a device."""
+        return Points(*(t.to(device) for t in self))
 
-    def take(self, kept: Tensor) -> Softmin:
-        """Some of the problems."""
+    def places(self, cloud: Tensor) -> tuple[Tensor, Tensor]:
+        """First point and number of points of some clouds."""
+        return self.offsets[cloud], self.offsets.diff()[cloud]
+
+
+@final
+class Errors(NamedTuple):
+    """What a look at the potentials tells of each problem, shape ``(b,)`` each, float64.
+
+    Attributes
+    ----------
+    marginal
+        L1 errors of both marginals, added up.
+    divergence
+        Kullback-Leibler divergence of the columns' marginal from theirs.
+    value
+        ``⟨a, α⟩ + ⟨b, β⟩``.
+    """
+
+    marginal: Tensor
+    divergence: Tensor
+    value: Tensor
+
+
+class Potentials(Protocol):
+    """α and β of a batch of problems, on their way to be each other's soft minima.
+
+    They start at ``α_i = −s |x_i|² / 2``. Where the two clouds of each problem are one (twins) so are the potentials,
+    and a step goes half the way to the soft minimum, whatever ω is.
+    """
+
+    shrink: ClassVar[float]  # take() pays where no more than this share of the problems is left
+
+    def look(self) -> Errors:
+        """Errors before the next step, whose soft minima of the columns are kept for it."""
+
+    def step(self, omega: Tensor) -> None:
+        """β and then α go to ``(1 − ω)`` old + ω soft minimum, with each problem's ω, shape ``(b,)``, float64."""
+
+    def value(self) -> Tensor:
+        """``⟨a, α⟩ + ⟨b, β⟩``, shape ``(b,)``, float64."""
+
+    def take(self, kept: Tensor) -> None:
+        """Go on with some of the problems."""
 
 
 class Engine(Protocol):
-    """Soft minima for batches of problems between clouds of the same points."""
+    """Potentials for batches of problems between clouds of the same points."""
 
-    def __call__(self, left: Side, right: Side, scale: Tensor) -> Softmin:
-        """Start on a batch; `scale` is each problem's s, shape ``(b,)``, float64."""
+    def batches(self, rows: Tensor, columns: Tensor, shares: int) -> list[Tensor]:
+        """Cut problems of so many rows and columns, on the CPU, into batches.
 
-    def largest_batch(self, total: int) -> int:
-        """Numbers ``b · n · m``, of so many in total, that a batch of several problems should have at most."""
+        `shares` is the number of devices that are to divide them. Where a problem's bits depend on the batch that it is
+        in, the batches do not depend on that.
+        """
+
+    def __call__(self, left: Tensor, right: Tensor, scale: Tensor, *, twins: bool) -> Potentials:
+        """Start on a batch: clouds of the rows and of the columns, and each problem's s, shape ``(b,)``, float64."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 
-from pertorch.ops.softmin._problems import Side, Softmin
+from pertorch.ops.softmin._problems import NOTHING, Points
 
 STORED_BYTES = {"cpu": 2**28, "cuda": 2**33}  # of exponentials kept for a batch
 # Of the numbers in a batch of several problems. On a CPU 8 MiB, read from L3 at two thirds of L2's speed, hide what it
 # costs to ask for an operation better than 2 MiB do.
 BATCH = {"cpu": 2**21, "cuda": 2**28}
-SHARES, WORTH_SHARING = 4, 2**18  # batches come in multiples of this number, where there is more than this to do
 ALONE = 2**15  # numbers of a matrix whose product with a vector is worth a call of its own
 TILE = {"cpu": 2**20, "cuda": 2**26}  # numbers made at once where none are kept
 # Of a stored exponent: below, an entry counts as exp(LEAST), for float32 loses its speed near its smallest number.
@@ -23,31 +22,58 @@ BELOW = {torch.float32: 20.0, torch.float64: 40.0}  # such an entry may come to 
 
 
 @final
-class Points:
-    """See :func:`pertorch.ops.softmin.engine`."""
+class Side(NamedTuple):
+    """One side of each problem of a batch, padded to the largest.
 
-    def __init__(self, points: Tensor) -> None:
-        self.points = points
+    Attributes
+    ----------
+    at
+        Where the points are, shape ``(b, width)``; beyond a cloud its first point.
+    log_weight
+        Logarithm of the weights, shape ``(b, width)``, float64; `NOTHING` beyond a cloud.
+    """
 
-    def __call__(self, left: Side, right: Side, scale: Tensor) -> Softmin:
-        """See :class:`Engine`."""
-        n, m = left.log_weight.shape[1], right.log_weight.shape[1]
-        nbytes = len(scale) * n * m * self.points.element_size()
-        return (Stored if nbytes <= STORED_BYTES[self.points.device.type] else Tiled)(self.points, left, right, scale)
+    at: Tensor
+    log_weight: Tensor
 
-    def largest_batch(self, total: int) -> int:
-        """See :class:`Engine`: a number of equal batches that threads can share."""
-        most = BATCH[self.points.device.type] * 64 // max(64, self.points.shape[1])
-        return total // (SHARES * -(-total // (SHARES * most))) if total > WORTH_SHARING else most
+    @classmethod
+    def of(cls, points: Points, cloud: Tensor) -> Side:
+        """One side, given the cloud of each problem."""
+        start, size = (t[:, None] for t in points.places(cloud))
+        position = torch.arange(int(size.max()), device=start.device)
+        inside = position < size
+        at = torch.where(inside, start + position, start)
+        return cls(at, points.log_weight[at].masked_fill_(~inside, NOTHING))
+
+
+class Softmin(Protocol):
+    """Soft minima of a batch of problems, over each side. What is kept between calls is an implementation's own affair.
+
+    Beyond a cloud, a potential that goes in is to be that of the cloud's first point; what comes out then is too.
+    """
+
+    def rows(self, beta: Tensor) -> Tensor:
+        """``−log Σ_j b_j exp(β_j + s x_i·y_j)``: from shape ``(b, m)`` to ``(b, n)``, float64."""
+
+    def columns(self, alpha: Tensor) -> Tensor:
+        """``−log Σ_i a_i exp(α_i + s x_i·y_j)``: from shape ``(b, n)`` to ``(b, m)``, float64."""
+
+    def take(self, kept: Tensor) -> Softmin:
+        """Some of the problems."""
+
+
+def soft_minima(points: Tensor, left: Side, right: Side, scale: Tensor) -> Softmin:
+    """Soft minima of a batch, whose exponentials are stored where they fit in `STORED_BYTES`."""
+    nbytes = left.at.numel() * right.at.shape[1] * points.element_size()
+    return (Stored if nbytes <= STORED_BYTES[points.device.type] else Tiled)(points, left, right, scale)
 
 
 class _Padded:
     """Points of a batch, the left ones times the scale."""
 
     def __init__(self, points: Tensor, left: Side, right: Side, scale: Tensor) -> None:
-        (at_left, _), (at_right, _) = left.positions(), right.positions()
-        self.x = (points[at_left] * scale[:, None, None]).to(points.dtype)
-        self.y = points[at_right]
+        self.x = (points[left.at] * scale[:, None, None]).to(points.dtype)
+        self.y = points[right.at]
         self.log_a, self.log_b = left.log_weight, right.log_weight
 
     def scores(self, alpha: Tensor, beta: Tensor, out: Tensor | None = None) -> Tensor:

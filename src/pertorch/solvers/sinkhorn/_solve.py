@@ -1,23 +1,22 @@
-"""Problems in batches of like shape."""
+"""Problems in batches, shared by devices and threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.ops.softmin import Engine, Side, engine
-from pertorch.ops.softmin._problems import NOTHING
+from pertorch.exec import map_devices, map_threads
+from pertorch.ops.softmin import Engine, Points, engine
 from pertorch.solvers.sinkhorn._clouds import Clouds
 from pertorch.solvers.sinkhorn._costs import mean_costs
 from pertorch.solvers.sinkhorn._loop import Outcome, Progress, Rule, iterate
 
-Spread = Callable[[Callable[[Tensor], Outcome], Sequence[Tensor]], Iterable[Outcome]]
-POTENTIALS = 2**24  # of both sides that a batch holds at most, padded
-FEW = 2**20  # of which half or more may be padding
+TWINS = 1 / 16  # of the work of two clouds that are not one: half the soft minima in an eighth of the iterations
 
 
 @final
@@ -49,7 +48,7 @@ def solve(
     epsilon: Tensor,
     rule: Rule,
     tick: Callable[[int], object] | None = None,
-    spread: Spread = map,
+    devices: Sequence[torch.device] | None = None,
 ) -> Sinkhorn:
     """Entropic transport with cost ``|x − y|²`` between pairs of clouds.
 
@@ -65,40 +64,66 @@ def solve(
         When to stop.
     tick
         Called with the pairs of points of the problems that are done.
-    spread
-        ``spread(work, batches)`` does the work on each batch and gives what came of it, in order: where there are
-        several threads, in those.
+    devices
+        Where to solve, the device of the clouds first: that one alone, if not given. How many there are changes no bit
+        of the solutions.
     """
     left, right = _ordered(clouds, left, right)
-    mean_cost = mean_costs(clouds, left, right)
-    out = Sinkhorn(mean_cost.clone(), epsilon >= 0, torch.zeros_like(left), torch.zeros_like(epsilon))
-    make = engine(clouds.points, clouds.offsets)
+    given = _Problems(left, right, epsilon, mean_costs(clouds, left, right))
+    out = Sinkhorn(given.mean_cost.clone(), epsilon >= 0, torch.zeros_like(left), torch.zeros_like(epsilon))
+    points = Points(clouds.points, clouds.weights.log(), clouds.norm, clouds.offsets)
+    first, numbers = engine(points), (clouds.sizes[left] * clouds.sizes[right]).cpu()
+    batches = _batches(first, clouds.sizes, given, len(devices or [0]))
 
-    def work(problems: Tensor) -> Outcome:
-        sides = _side(clouds, left[problems]), _side(clouds, right[problems])
-        twins = bool(left[problems[0]] == right[problems[0]])
-        progress = Progress(epsilon[problems], mean_cost[problems], replace(rule, relaxation=1.0) if twins else rule)
-        outcome = _batch(make, clouds, *sides, progress, twins=twins)
-        if tick:
-            tick(int((sides[0].size * sides[1].size).sum()))
-        return outcome
+    def work(device: torch.device, run: slice) -> list[Outcome]:
+        make = first if device == left.device else engine(points.to(device))
 
-    batches = [
-        batch
-        for some in ((epsilon > 0) & (left == right), (epsilon > 0) & (left != right))
-        for batch in _batches(clouds, left, right, torch.nonzero(some)[:, 0], make)
-    ]
-    for problems, outcome in zip(batches, spread(work, batches), strict=True):
-        out.cost[problems] += epsilon[problems] * outcome.potentials
-        for whole, part in zip(out[1:], outcome[1:], strict=True):
+        def each(batch: Tensor) -> Outcome:
+            outcome = _solve_batch(make, _Problems(*(t[batch.to(t.device)].to(device) for t in given)), rule)
+            if tick:
+                tick(int(numbers[batch].sum()))
+            return outcome
+
+        # torch itself shares out one batch alone
+        return list(map(each, batches) if len(batches) == 1 else map_threads(each, batches[run], device))
+
+    def cost() -> Tensor:
+        same = (left == right).cpu()
+        return torch.tensor([float((numbers[batch] * torch.where(same[batch], TWINS, 1.0)).sum()) for batch in batches])
+
+    outcomes = itertools.chain.from_iterable(map_devices(devices or [left.device], cost, work))
+    for batch, outcome in zip(batches, outcomes, strict=True):
+        problems = batch.to(left.device)
+        potentials, *others = (t.to(left.device) for t in outcome)
+        out.cost[problems] += epsilon[problems] * potentials
+        for whole, part in zip(out[1:], others, strict=True):
             whole[problems] = part
     return out
 
 
-def _batch(make: Engine, clouds: Clouds, left: Side, right: Side, progress: Progress, *, twins: bool) -> Outcome:
-    """Start where the two clouds would differ by a translation alone: φ' = 0."""
-    alpha = clouds.norm[left.positions()[0]] / -progress.epsilon[:, None]
-    return iterate(make(left, right, 2 / progress.epsilon), left, right, alpha, progress, twins=twins)
+@final
+class _Problems(NamedTuple):
+    """Clouds of each problem, ε, and mean cost."""
+
+    left: Tensor
+    right: Tensor
+    epsilon: Tensor
+    mean_cost: Tensor
+
+
+def _batches(make: Engine, sizes: Tensor, problems: _Problems, shares: int) -> list[Tensor]:
+    """Problems of two clouds that are one, then the others, cut into batches; on the CPU."""
+    left, right, epsilon = (t.cpu() for t in problems[:3])
+    n, m, twins = sizes.cpu()[left], sizes.cpu()[right], left == right
+    kinds = [torch.nonzero(kind & (epsilon > 0))[:, 0] for kind in (twins, ~twins)]
+    return [some[batch] for some in kinds if len(some) for batch in make.batches(n[some], m[some], shares)]
+
+
+def _solve_batch(make: Engine, problems: _Problems, rule: Rule) -> Outcome:
+    twins = bool(problems.left[0] == problems.right[0])
+    potentials = make(problems.left, problems.right, 2 / problems.epsilon, twins=twins)
+    rule = replace(rule, relaxation=1.0) if twins else rule
+    return iterate(potentials, Progress(problems.epsilon, problems.mean_cost, rule))
 
 
 def _ordered(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,29 +131,3 @@ def _ordered(clouds: Clouds, left: Tensor, right: Tensor) -> tuple[Tensor, Tenso
     n, square = clouds.sizes, clouds.square
     swap = (n[left] > n[right]) | ((n[left] == n[right]) & (square[left] > square[right]))
     return torch.where(swap, right, left), torch.where(swap, left, right)
-
-
-def _side(clouds: Clouds, cloud: Tensor) -> Side:
-    start, size = clouds.offsets[cloud], clouds.sizes[cloud]
-    blank = torch.zeros(len(cloud), int(size.max()), dtype=torch.float64, device=start.device)
-    index, inside = Side(cloud, start, size, blank).positions()
-    return Side(cloud, start, size, torch.where(inside, clouds.weights[index].log(), NOTHING))
-
-
-def _batches(clouds: Clouds, left: Tensor, right: Tensor, problems: Tensor, make: Engine) -> Iterator[Tensor]:
-    """Problems of like shape together, largest first."""
-    n, m = clouds.sizes[left[problems]].cpu(), clouds.sizes[right[problems]].cpu()
-    like = (4 * m.double().log2()).round() * (1 + 2.0**32) + n  # columns alike, then rows
-    order = torch.argsort(like, descending=True, stable=True)
-    shapes = list(zip(n[order].tolist(), m[order].tolist(), strict=True))
-    most = make.largest_batch(sum(rows * columns for rows, columns in shapes))
-    start, height, width, used = 0, 0, 0, 0
-    for stop, (rows, columns) in enumerate(shapes):
-        height, width, used, count = max(height, rows), max(width, columns), used + rows + columns, stop + 1 - start
-        potentials = count * (height + width)
-        wasteful = potentials > POTENTIALS or (potentials > FEW and potentials > 2 * used)
-        if stop > start and (wasteful or count * height * width > most):
-            yield problems[order[start:stop].to(problems.device)]
-            start, height, width, used = stop, rows, columns, rows + columns
-    if shapes:
-        yield problems[order[start:].to(problems.device)]
