@@ -46,7 +46,7 @@ $(VENV)/.made:
 	  { rm -rf $(VENV); echo "python3 cannot make environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/.for-demo: extras :=
+$(VENV)/.for-demo: extras := [plots]
 $(VENV)/.for-test: extras := [test]
 $(VENV)/.for-dev: extras := [dev]
 $(VENV)/.for-%: $(VENV)/.made pyproject.toml constraints.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _one_line
         try:
             args = make_parser().parse_args(argv)
+            args.words = shlex.join(sys.argv[1:] if argv is None else argv)
             args.run(args)
             sys.stdout.flush()
         except (CliError, KeyError, OSError, TypeError, ValueError) as error:
