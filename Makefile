@@ -50,7 +50,7 @@ $(VENV)/.made:
 	  { rm -rf $(VENV); echo "python3 cannot make environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/.for-demo: extras :=
+$(VENV)/.for-demo: extras := [plots]
 $(VENV)/.for-test: extras := [test]
 $(VENV)/.for-dev: extras := [dev]
 $(VENV)/.for-docs: extras := [docs]

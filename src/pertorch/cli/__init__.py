@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _one_line
         try:
             args = make_parser().parse_args(argv)
+            args.words = shlex.join(sys.argv[1:] if argv is None else argv)
             shown = not args.quiet and (settings.progress or Console().progress)
             with logging_to_stderr(args.verbose), settings.override(progress=shown):
                 args.run(args)

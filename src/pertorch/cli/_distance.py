@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
-from pertorch.cli._embedding import embed
-from pertorch.cli._io import check_output, opened, write
+from pertorch.cli._embedding import N_PCS, embed
+from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._question import Question
 from pertorch.cli._table import format_table
 from pertorch.data._matrix import DEFAULT_EMBEDDING
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESULT = "pertorch_distance"  # key in uns of the annotated file
-N_PCS = 50
 
 
 def run(args: Namespace) -> None:
@@ -94,4 +93,4 @@ def _write(args: Namespace, adata: AnnData, made: dict[str, NDArray[Any]], table
     full.obsm.update(made)
     asked = {name: value for name, value in vars(args).items() if value is not None and name != "run"}
     full.uns[RESULT] = {"table": table, "arguments": asked}
-    write(args.out, full.write_h5ad)
+    write(args.out, h5ad_writer(full))

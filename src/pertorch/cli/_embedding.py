@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 COUNTS_PER_CELL = 10_000.0
+N_PCS = 50
 LARGEST_LOG = 30.0  # no logarithm of an expression value reaches it, whatever the base
 COVARIANCE_GENES = 5_000  # up to here genes × genes in float64 is small and its eigenvectors exact: beyond, ARPACK
 SLAB_BYTES = 64 * 2**20
@@ -98,7 +99,7 @@ def embed(
     layer: str | None = None,
     total_counts: str | None = None,
     exclude: Sequence[str] = (),
-    n_pcs: int = 50,
+    n_pcs: int = N_PCS,
     note: Callable[[str], object] = lambda _: None,
 ) -> NDArray[np.float64]:
     """Principal components of log-normalised expression: see :func:`read_expression`, which says what can be wrong.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
-from pertorch.cli._io import check_output, opened, write
+from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._table import format_table
 from pertorch.pp import GuideAssignment
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 THRESHOLD = 5.0
 NONE = "negative"
 LABEL = "assigned_guide"  # key in obs, as the library's
+ASSIGNED = "assigned_guides"  # key in layers, as the library's
 FITS = "guide_assignment"  # key in uns, as the library's
+MOST_NAMED = 5  # guides in a label of the mixture, as the library's
 MIXTURE = ("mixture", "poisson_gauss")
 BY_COUNT = ("max", "maximum", "threshold", "umi")
 BY_BATCH = ("2beta", "3beta", "gauss", "poisson", "negative_binomial", "binomial")
@@ -39,7 +41,7 @@ def run(args: Namespace) -> None:
     if args.method in BY_COUNT:
         options.setdefault("assignment_threshold", THRESHOLD if args.threshold is None else args.threshold)
     with computing_on(args.device):
-        with opened(args.file) as backed:
+        with opened(args.file, "guides") as backed:
             adata = backed.to_memory()
         assign(adata, args.method, args.layer, args.batch_key, options, progress=console.progress)
     console.note(f"{args.file}: {adata.n_obs:,} cells × {adata.n_vars:,} guides; {_how(args.method, options)}")
@@ -48,7 +50,7 @@ def run(args: Namespace) -> None:
     if args.out and Path(args.out).suffix == ".csv":
         write(args.out, lambda path: adata.obs[LABEL].rename_axis("cell").to_csv(path))
     elif args.out:
-        write(args.out, adata.write_h5ad)
+        write(args.out, h5ad_writer(adata))
 
 
 def assign(
@@ -62,28 +64,26 @@ def assign(
 ) -> None:
     """Write one label per cell into ``obs["assigned_guide"]``, and what else the library writes.
 
-    Cells without a guide are ``"negative"``; the names of several guides are joined by ``"+"``.
+    Cells without a guide are ``"negative"``; the names of several guides are joined by ``"+"``. The fit of the mixture
+    goes to ``var`` too, as ``assign_mixture_model`` writes it.
     """
-    guides = GuideAssignment()
     given: dict[str, Any] = (
         {"assignment_threshold": THRESHOLD} if options is None and method in BY_COUNT else dict(options or {})
     )
-    if method in MIXTURE:
-        guides.assign_mixture_model(
-            adata, layer=layer, assigned_guides_key=LABEL, no_grna_assigned_key=NONE, show_progress=progress, **given
-        )
-        return
-    guides.assign(
+    GuideAssignment().assign(
         adata,
-        method=method,
+        method="poisson_gauss" if method in MIXTURE else method,
         layer=layer,
         batch_key=batch_key,
         assigned_guides_key=LABEL,
         no_grna_assigned_key=NONE,
-        max_assignments_per_cell=adata.n_vars,
+        max_assignments_per_cell=MOST_NAMED if method in MIXTURE else adata.n_vars,
         show_progress=progress,
         **given,
     )
+    if method in MIXTURE:
+        fits = adata.uns[FITS]["parameters"]
+        adata.var[fits.columns] = fits.to_numpy()
 
 
 def _how(method: str, options: Mapping[str, float]) -> str:

@@ -3,57 +3,45 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pertorch.cli._console import CliError
+from pertorch.cli._formats import Part, read_content
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 @contextmanager
-def opened(path: str) -> Iterator[AnnData]:
-    """An h5ad file, backed: X stays on disk until something reads it.
+def opened(path: str, part: Part = "genes") -> Iterator[AnnData]:
+    """One part of an h5ad, h5mu or Cell Ranger file. An h5ad is backed: X stays on disk until something reads it.
 
     Raises
     ------
     CliError
-        If there is no such file, it is no h5ad, it is damaged, or it holds no cells.
+        If there is no such file, it is of another kind, it is damaged, or it holds no such part, or no cells.
     """
-    import h5py
-
-    if not Path(path).is_file():
-        raise CliError(f"{path} is {'a directory' if Path(path).is_dir() else 'not there'}: give an h5ad file.")
-    if not h5py.is_hdf5(path):
-        raise CliError(f"{path} is not an h5ad file: write one with adata.write_h5ad().")
-    adata = _read(path)
+    adata = read_content(path).part(part, path)
     try:
-        if 0 in adata.shape:
-            raise CliError(f"{path} holds {adata.n_obs} cells × {adata.n_vars} features: there is nothing to compute.")
+        check_not_empty(adata, path)
         yield adata
     finally:
         adata.file.close()
 
 
-def _read(path: str) -> AnnData:
-    import anndata
-    import h5py
+def check_not_empty(adata: AnnData, path: str) -> None:
+    """See that there is something to compute on.
 
-    try:
-        with h5py.File(path) as file:
-            if "obs" not in file or "var" not in file:
-                raise CliError(f"{path} is HDF5 but not h5ad, without obs and var: write one with adata.write_h5ad().")
-            has_x = "X" in file
-        return anndata.read_h5ad(path, backed="r" if has_x else None)
-    except PermissionError:
-        raise CliError(f"{path} may not be read: ask for permission.") from None
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        if isinstance(error, CliError):
-            raise
-        raise CliError(f"{path} is damaged or cut short: copy it again ({_first_line(error)}).") from error
+    Raises
+    ------
+    CliError
+        If there are no cells, or no features.
+    """
+    if 0 in adata.shape:
+        raise CliError(f"{path} holds {adata.n_obs} cells × {adata.n_vars} features: there is nothing to compute.")
 
 
 def check_output(path: str | None, suffixes: Sequence[str], option: str = "--out") -> None:
@@ -80,11 +68,45 @@ def check_output(path: str | None, suffixes: Sequence[str], option: str = "--out
 def write(path: str | Path, writer: Callable[[Path], object]) -> None:
     """Write beside the target, then move into place: an interrupted run leaves no half file."""
     target = Path(path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        part = Path(folder) / target.name
-        writer(part)
-        part.replace(target)
+    write_together(target.parent, {target.name: writer})
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
+    """Write files to a place of their own, and move them into `folder` when all are whole, in this order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".pertorch.") as parts:
+        for name, writer in writers.items():
+            writer(Path(parts) / name)
+        for name in writers:
+            (Path(parts) / name).replace(folder / name)
+
+
+def h5ad_writer(adata: AnnData) -> Callable[[Path], None]:
+    """What writes it as h5ad, texts that may be missing too: anndata writes them only when told to, and reads them."""
+    import anndata
+
+    def writer(path: Path) -> None:
+        with anndata.settings.override(allow_write_nullable_strings=True):
+            adata.write_h5ad(path)
+
+    return writer
+
+
+def check_folder(path: str, option: str = "--out") -> Path:
+    """See that files can be written to a directory, or that it can be made, before computing what goes into it.
+
+    Raises
+    ------
+    CliError
+        If there is a file of that name, or the place is not one that can be written to.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise CliError(f"{option} {path} cannot be made a directory: there is a file of that name.")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise CliError(f"{option} {path} cannot be written to: {error.strerror}.") from None
+    return folder

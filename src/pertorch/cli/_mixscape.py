@@ -11,19 +11,17 @@ import pandas as pd
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
-from pertorch.cli._embedding import log_normalise, principal_components, read_expression
-from pertorch.cli._io import check_output, opened, write
+from pertorch.cli._io import check_output, h5ad_writer, opened, write
+from pertorch.cli._prepare import prepare
 from pertorch.cli._question import label_that_reads
 from pertorch.cli._table import format_table
-from pertorch.data import Groups, nearest
-from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.data import Groups
 from pertorch.tl import Mixscape, perturbation_markers
 from pertorch.tl._screen import Screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-N_PCS = 50
 RESULT = "pertorch_mixscape"  # key in uns of the annotated file
 SCORE = "mixscale_score"  # as the library's
 
@@ -38,7 +36,8 @@ def run(args: Namespace) -> None:
         screen = Screen.from_obs(backed, args.groupby, control, args.split_by)
         if not screen.targets:
             raise CliError(f"obs column {args.groupby!r} has no group to compare with {args.control!r}.")
-        work = _prepared(backed, args, console)
+        how_read = {"layer": args.counts, "total_counts": args.total_counts, "exclude": args.exclude_genes or []}
+        work = prepare(backed, **how_read, obsm=args.obsm, n_pcs=args.n_pcs, note=console.note).work
         thresholds = {"split_by": args.split_by, "logfc_threshold": args.logfc, "pval_cutoff": args.pval}
         how = thresholds | {"min_de_genes": args.min_markers}
         tool = Mixscape()
@@ -54,25 +53,6 @@ def run(args: Namespace) -> None:
             write(args.markers, lambda path: table.to_csv(path, index=False))
         if args.out:
             _write(args, backed, work)
-
-
-def _prepared(adata: AnnData, args: Namespace, console: Console) -> AnnData:
-    """Log-normalised expression in memory, with labels and an embedding in which neighbours are near."""
-    from anndata import AnnData
-
-    if args.obsm is not None and args.obsm not in adata.obsm:
-        raise CliError(f"obsm key {args.obsm!r} not found: {nearest(args.obsm, adata.obsm)}")
-    read = read_expression(adata, args.counts, args.total_counts, args.exclude_genes or [])
-    if read.kind == "scaled":
-        raise CliError("Mixscape compares log-normalised expression, not scaled: name a layer with --counts.")
-    for line in read.notes:
-        console.note(line)
-    values = read.values if read.totals is None else log_normalise(read.values, read.totals)
-    key = args.obsm or next((key for key in DEFAULT_EMBEDDING if key in adata.obsm and args.n_pcs is None), None)
-    space = principal_components(values, args.n_pcs or N_PCS) if key is None else adata.obsm[key]
-    console.note(f"neighbours in {key}" if key else f"neighbours in {space.shape[1]} principal components, made here")
-    kept = pd.DataFrame(index=adata.var_names[read.kept])
-    return AnnData(values.astype(np.float32), obs=adata.obs.copy(), var=kept, obsm={"X_pca": space})
 
 
 def by_target(adata: AnnData, *, split: bool) -> pd.DataFrame:
@@ -102,4 +82,4 @@ def _write(args: Namespace, adata: AnnData, work: AnnData) -> None:
     full.uns[RESULT] = {"arguments": asked} | {
         key: work.uns[key] for key in ("mixscape_status", "mixscale_status", "mixscale_de_genes") if key in work.uns
     }
-    write(args.out, full.write_h5ad)
+    write(args.out, h5ad_writer(full))

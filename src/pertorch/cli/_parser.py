@@ -31,9 +31,66 @@ def make_parser() -> ArgumentParser:
     parser = _Parser(prog="pertorch", description="Perturbation analysis for single-cell screens.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pertorch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for add in (_distance, _guides, _mixscape, _simulate, _demo):
+    for add in (_report, _distance, _guides, _mixscape, _simulate, _demo):
         add(commands)
     return parser
+
+
+def _report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "report",
+        allow_abbrev=False,
+        help="the main job in one command: a page that says which perturbations do what",
+        description="Guide calls, normalisation, distances with intervals and tests, Mixscape and Mixscale, written "
+        "to a directory: report.html, annotated.h5ad, and a CSV for each table.",
+    )
+    p.add_argument("file", help="h5ad or h5mu file, or filtered_feature_bc_matrix.h5 of Cell Ranger")
+    p.add_argument(
+        "--groupby",
+        required=True,
+        metavar="COLUMN",
+        help="obs column with the target of each cell; or, where there is none, the var column with that of each "
+        "guide: cells get that of the guides called in them",
+    )
+    p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
+    p.add_argument("--out", required=True, metavar="FOLDER", help="where to write; made if need be")
+    p.add_argument("--split-by", metavar="COLUMN", help="compare within each level, such as the replicate")
+    p.add_argument("--title", metavar="TEXT", help="of the page (default: name of the file)")
+    guides = p.add_argument_group("guides")
+    guides.add_argument("--guides", metavar="FILE", help="file with raw guide counts of the same cells")
+    guides.add_argument(
+        "--guide-method", choices=GUIDE_METHODS, default="mixture", metavar="NAME",
+        help="as --method of `pertorch guides` (default: %(default)s)",
+    )  # fmt: skip
+    guides.add_argument("--no-guides", dest="use_guides", action="store_false", help="leave guide counts alone")
+    distances = p.add_argument_group("distances")
+    distances.add_argument(
+        "--obsm", metavar="KEY", help="measure in this embedding (default: X_pca where there is one)"
+    )
+    distances.add_argument(
+        "--bootstrap", type=_count, default=200, metavar="N", help="resamplings of the cells (default: %(default)s)"
+    )
+    distances.add_argument(
+        "--permutations", type=_count, metavar="N",
+        help="of each test (default: 1,000, or as many as the number of targets needs)",
+    )  # fmt: skip
+    distances.add_argument(
+        "--fdr", type=float, default=0.05, metavar="X", help="false discovery rate (default: %(default)s)"
+    )
+    _expression(p.add_argument_group("an embedding made from counts (each of these asks for one)"))
+    cells = p.add_argument_group("perturbed cells")
+    cells.add_argument("--no-mixscape", dest="mixscape", action="store_false", help="without Mixscape and Mixscale")
+    cells.add_argument("--no-mixscale", dest="mixscale", action="store_false", help="without Mixscale")
+    cells.add_argument("--type", default="KO", help="name of the perturbed class (default: %(default)s)")
+    cells.add_argument(
+        "--neighbors", type=_count, default=20, metavar="N", help="nearest controls (default: %(default)s)"
+    )
+    p.add_argument("--no-figures", dest="figures", action="store_false", help="tables and text alone")
+    p.add_argument("--open", action="store_true", help="open the page in the browser")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of resampling (default: %(default)s)")
+    _quiet(p)
+    _device(p)
+    p.set_defaults(run=_lazy("_report"))
 
 
 def _distance(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -147,10 +204,12 @@ def _demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "demo",
         allow_abbrev=False,
         help="the main job on a simulated screen: what was planted beside what was found",
-        description="Simulate a screen, run the main job on it, and print what was planted beside what was found.",
+        description="Simulate a screen, run the main job on it, and print what was planted beside what was found; with "
+        "--out, end in its report.",
     )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
-    _output(p, "directory for the screen and the tables")
+    p.add_argument("--open", action="store_true", help="open the report in the browser")
+    _output(p, "directory for the screen, the tables and the report")
     _device(p)
     p.set_defaults(run=_lazy("_demo"))
 

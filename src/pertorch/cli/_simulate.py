@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from pertorch.cli._console import Console
-from pertorch.cli._io import check_output, write
+from pertorch.cli._io import check_output, h5ad_writer, write
 from pertorch.ds import Screen, simulate_screen
 
 
@@ -23,5 +23,5 @@ def write_screen(screen: Screen, path: Path, console: Console) -> None:
         ("genes", screen.genes, path),
         ("guides", screen.guides, path.with_suffix(".guides.h5ad")),
     ):
-        write(target, adata.write_h5ad)
+        write(target, h5ad_writer(adata))
         console.note(f"{target}: {adata.n_obs:,} cells × {adata.n_vars:,} {what}")

@@ -41,17 +41,17 @@ def _cells(name: str, column: pd.Series) -> list[str]:
     """Header and values of one column, padded to one width."""
     number = column.dtype.kind in "iuf"
     if column.dtype.kind == "f":
-        decimals = _decimals(column)
-        texts = [name, *(f"{value:.{decimals}f}" for value in column)]
+        places = decimals(column)
+        texts = [name, *(f"{value:.{places}f}" for value in column)]
     else:
         texts = [name, *(f"{value:,}" if number else str(value) for value in column)]
     width = max(map(len, texts))
     return [text.rjust(width) if number else text.ljust(width) for text in texts]
 
 
-def _decimals(column: pd.Series) -> int:
-    """As many as the largest number needs for `DIGITS`, or fewer where fewer tell all."""
+def decimals(column: pd.Series, digits: int = DIGITS) -> int:
+    """Decimals of a column: as many as the largest number needs for `digits`, or fewer where fewer tell all."""
     finite = column[column.abs() < math.inf]
     largest = finite.abs().max() if len(finite) else 0.0
-    most = min(max(DIGITS - 1 - math.floor(math.log10(largest)), 0), 8) if largest > 0 else 0
+    most = min(max(digits - 1 - math.floor(math.log10(largest)), 0), 8) if largest > 0 else 0
     return next((d for d in range(most) if (finite.round(d) == finite).all()), most)

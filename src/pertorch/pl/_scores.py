@@ -193,7 +193,7 @@ def _by_class(
 ) -> dict[str, NDArray[np.float64]]:
     """Positions by what is drawn apart: control, then NP and perturbed, or the target."""
     label, position = table[pert_key].astype(str), table["pvec"].to_numpy(np.float64)
-    control = next(name for name in table[pert_key].cat.categories.astype(str) if name != target)
+    control = next(name for name in label.unique() if name != target)  # categories name the other targets too
     found = {control: position[label == control]}
     if by_class is None:
         return found | {target: position[label == target]}
