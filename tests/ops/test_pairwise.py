@@ -7,7 +7,16 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from pertorch.ops.pairwise import Kernel, _subsets, block_cost, block_sums, row_sums, within_sums
+from pertorch.ops.pairwise import (
+    Kernel,
+    _subsets,
+    _torch,
+    block_cost,
+    block_sums,
+    row_sums,
+    weighted_sums,
+    within_sums,
+)
 from testing.pertorch import assert_close
 
 from .conftest import EUCLIDEAN, INTERPRETED, RELATIVE_ERROR
@@ -314,6 +323,27 @@ def test_within_subsets(data, kernel, n, dtype, device, monkeypatch):
     assert_close(together, expected, rel=RELATIVE_ERROR[dtype])
     if device == "cpu":
         assert torch.equal(torch.cat([sums(each[i : i + 1]) for i in each]), together)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="torch")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("kernel", [EUCLIDEAN, Kernel("rbf", 0.01), Kernel("poly", 0.01, 2)])
+@pytest.mark.parametrize("data", [common_offset, duplicated_cells, far_twins])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weighted_sets(data, kernel, dtype, device, monkeypatch):
+    monkeypatch.setitem(_torch.TILE_ROWS, device, 80)
+    monkeypatch.setitem(_torch.HALF_ROWS, device, 16)
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(data(rng)).to(dtype)
+    sets = [torch.from_numpy(rng.permutation(len(points))[:n]) for n in (1, 64, 150, 201)]
+    weights = [resampled(len(rows), 9, seed=i) for i, rows in enumerate(sets)]
+    each, offsets = torch.arange(len(sets)), offsets_of([len(rows) for rows in sets])
+    expected = brute_force(points[torch.cat(sets)], offsets, each, each, kernel, torch.cat(weights))
+    there = points.to(device), [rows.to(device) for rows in sets], [w.to(device) for w in weights]
+    found = weighted_sums(*there, kernel=kernel)
+    assert_close(torch.stack(found).cpu(), expected, rel=RELATIVE_ERROR[dtype])
+    for i, rows in enumerate(found):
+        assert torch.equal(weighted_sums(points.to(device), [there[1][i]], [there[2][i]], kernel=kernel)[0], rows)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="runs in the process that test_interpreter.py starts")

@@ -10,11 +10,12 @@ import torch
 from scipy.stats import kstest
 
 from pertorch import Distance, DistanceTest
-from pertorch.data import Groups
-from pertorch.metrics import _null
+from pertorch.data import Cells, Groups, Pairs, open_matrix
+from pertorch.metrics import _null, get_metric, kernel_nulls
 from pertorch.stats import Permutations
 from testing.pertorch import assert_close, unchanged
 
+CPU = torch.device("cpu")
 METRICS = [
     ("edistance", {}),
     ("edistance", {"estimator": "v", "cell_wise_metric": "cosine"}),
@@ -68,14 +69,32 @@ def test_p_is_that_of_relabelling_by_hand(metric, options, sizes):
 
 
 def test_both_ways_to_sum_within_subsets_agree(monkeypatch):
-    """Few cells dealt out of many are gathered; else all are weighted."""
+    """Subsets are gathered on a GPU, and of few cells; else all cells are weighted."""
     adata = screen_of((30, 100, 40), shifts=(0.2, 0, 0.1))
     test = DistanceTest(n_perms=200)
-    nulls = []
-    for threshold in (0.0, 1e9):
-        monkeypatch.setitem(_null.SUBSETS_ABOVE, "cpu", threshold)
-        nulls.append(test(adata, "gene", "g1"))
-    pd.testing.assert_frame_equal(*nulls)
+    weighted = test(adata, "gene", "g1")
+    monkeypatch.setattr(_null._Deal, "_subsets", lambda *_: True)
+    pd.testing.assert_frame_equal(test(adata, "gene", "g1"), weighted)
+
+
+@pytest.mark.parametrize("sizes", [(30, 100, 40), (4, 100, 5)])
+def test_a_null_does_not_depend_on_the_other_groups(sizes, monkeypatch):
+    """To the bit, whatever is computed beside it: so work may be split over devices anywhere."""
+    cells = Cells(
+        open_matrix(screen_of(sizes, shifts=(0.2, 30, 0.1)), None, None), Groups.from_obs(screen_of(sizes), "gene")
+    )
+    pairs = Pairs.onesided([0, 2], [1])
+    permutations = [Permutations(sizes[g], sizes[1], g, 300, 0) for g in (0, 2)]
+    metric = get_metric("edistance")
+    both = kernel_nulls(metric, cells, pairs, permutations, [CPU], None)
+    for p in range(2):
+        one = Pairs(pairs.left[p : p + 1], pairs.right[p : p + 1])
+        alone = kernel_nulls(metric, cells, one, permutations[p : p + 1], [CPU], None)
+        assert torch.equal(alone[0], both[p])
+    assert torch.equal(kernel_nulls(metric, cells, pairs, permutations, [CPU] * 3, None), both)
+    monkeypatch.setitem(_null.CHUNK, "cpu", 5000)
+    in_pieces = kernel_nulls(metric, cells, pairs, permutations, [CPU], None)
+    assert_close(in_pieces, both, rel=1e-5, scale=float(both.abs().max()))
 
 
 def test_level():

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_devices
 from pertorch.metrics._kernel import KernelMetric, PairSums
-from pertorch.ops.pairwise import block_sums, row_sums, within_sums
+from pertorch.ops.pairwise import row_sums, weighted_sums, within_sums
+from pertorch.stats import Permutations, indicators
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
-    from pertorch.stats import Permutations
 
 Piece = tuple[int, int, int]
 
-# Evaluating the distances within subsets of n cells takes as long as weighting those of all N cells where N is 9 n
-# (n = 100) to 14 n (n = 300; two cores, 50 features). On a GPU the subsets are always sooner.
-SUBSETS_ABOVE = {"cpu": 10.0, "cuda": 0.0}
 CHUNK = {"cpu": 2**23, "cuda": 2**24}  # numbers handled at once: what the cells of all replicates take
 
 
@@ -29,22 +28,32 @@ def kernel_nulls(
     cells: Cells,
     pairs: Pairs,
     permutations: Sequence[Permutations],
-    device: torch.device,
+    devices: Sequence[torch.device],
     tick: Callable[[int], object] | None,
 ) -> Tensor:
-    """Null distributions of a kernel metric: ``(pairs, replicates)``, float64, on the CPU.
+    """Null distributions of a kernel metric: ``(pairs, replicates)``, float64, on the CPU, the same from all devices.
 
     With A the cells dealt to the smaller group, B the others and ρ the sums of κ over all of a pair's cells,
     ``Σ_AB = Σ_A ρ − Σ_AA`` and ``Σ_BB = Σ ρ − 2 Σ_A ρ + Σ_AA``: only distances within A are evaluated anew.
     """
-    deal = _Deal(metric, cells, pairs, permutations, device)
-    out = torch.empty(len(pairs), permutations[0].n_replicates, dtype=torch.float64)
-    for pieces in deal.batches():
-        for (p, start, stop), null in zip(pieces, deal(pieces), strict=True):
-            out[p, start:stop] = null
-            if tick:
-                tick(stop - start)
-    return out
+
+    def work(device: torch.device, run: slice) -> Tensor:
+        some = replace(pairs, left=pairs.left[run], right=pairs.right[run])
+        deal = _Deal(metric, cells, some, permutations[run], device)
+        out = torch.empty(len(deal.permutations), permutations[0].n_replicates, dtype=torch.float64)
+        for pieces in deal.batches():
+            for (p, start, stop), null in zip(pieces, deal(pieces), strict=True):
+                out[p, start:stop] = null
+                if tick:
+                    tick(stop - start)
+        return out
+
+    def cost() -> Tensor:
+        """Distances evaluated or weighted."""
+        small, n = torch.tensor([[p.n_small, p.n_cells] for p in permutations]).T
+        return torch.tensor([p.n_replicates for p in permutations]) * small**2 + n**2
+
+    return torch.cat(map_devices(devices, cost, work))
 
 
 @final
@@ -99,44 +108,55 @@ class _Deal:
                 room -= size
         return out
 
-    def _few(self, p: int) -> bool:
-        """Whether the smaller group is so small beside the other that distances within it are evaluated anew."""
-        return len(self.members[p]) > SUBSETS_ABOVE[self.device.type] * self.permutations[p].n_small
+    def _subsets(self, p: int) -> bool:
+        """Whether distances within the subsets are evaluated anew: on a GPU that is always sooner.
+
+        On two cores, with 50 features, it takes as long as weighting the distances of all cells where one in 10 (a
+        subset of 150) to one in 14 (of 300) is dealt.
+        """
+        return self.device.type == "cuda" or self.permutations[p].few
 
     def _numbers(self, p: int) -> int:
         """What one replicate of a pair takes: weights, positions, or, on a CPU, the cells themselves."""
-        if not self._few(p):
+        if not self._subsets(p):
             return len(self.members[p])
         return self.permutations[p].n_small * (1 if self.device.type == "cuda" else self.rows.shape[1])
 
     def __call__(self, pieces: list[Piece]) -> list[Tensor]:
         """Nulls of some pieces."""
-        subsets = [(p, self.permutations[p].subset(start, stop, self.device)) for p, start, stop in pieces]
-        within: list[Tensor] = []
+        out: list[Tensor] = []
         # Neighbours of one kind and length go together
-        for (few, _), run in itertools.groupby(subsets, lambda dealt: (self._few(dealt[0]), len(dealt[1]))):
-            within += (self._gathered if few else self._weighted)(list(run))
-        return [self._combine(p, s, w) for (p, s), w in zip(subsets, within, strict=True)]
+        for (subsets, _), run in itertools.groupby(pieces, lambda p: (self._subsets(p[0]), p[2] - p[1])):
+            some = list(run)
+            sums = self._gathered(some) if subsets else self._weighted(some)
+            out += [self._combine(p, *of_p) for (p, *_), of_p in zip(some, sums, strict=True)]
+        return out
 
-    def _gathered(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
-        """``Σ_AA`` of subsets, by evaluating the distances within each."""
-        return within_sums(self.rows, [self.members[p][subset] for p, subset in subsets], kernel=self.kernel)
+    def _gathered(self, pieces: list[Piece]) -> Iterable[tuple[Tensor, Tensor]]:
+        """``Σ_A ρ`` and ``Σ_AA``, by evaluating the distances within each subset."""
+        subsets = [self.permutations[p].subset(start, stop, self.device) for p, start, stop in pieces]
+        members = [self.members[p][subset] for (p, *_), subset in zip(pieces, subsets, strict=True)]
+        within = within_sums(self.rows, members, kernel=self.kernel)
+        over = [self.row_sums[p][subset].sum(1) for (p, *_), subset in zip(pieces, subsets, strict=True)]
+        return zip(over, within, strict=True)
 
-    def _weighted(self, subsets: list[tuple[int, Tensor]]) -> list[Tensor]:
-        """``Σ_AA`` of equally many subsets of each pair's cells, by weighting the distances of all of them."""
-        members = [self.members[p] for p, _ in subsets]
-        sizes = torch.tensor([len(cells) for cells in members])
-        weights = torch.zeros(int(sizes.sum()), len(subsets[0][1]), device=self.device)
-        for block, (_, subset) in zip(weights.split(sizes.tolist()), subsets, strict=True):
-            block.scatter_(0, subset.T, 1.0)
-        offsets, each = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]), torch.arange(len(sizes))
-        points = self.rows[torch.cat(members)]
-        return list(block_sums(points, offsets, each, each, kernel=self.kernel, weights=weights))
+    def _weighted(self, pieces: list[Piece]) -> Iterable[tuple[Tensor, Tensor]]:
+        """The same, by weighting the distances of all cells of each pair."""
+        weights = indicators([(self.permutations[p], start, stop) for p, start, stop in pieces], self.device)
+        within = weighted_sums(self.rows, [self.members[p] for p, *_ in pieces], weights, kernel=self.kernel)
+        over = [self._over(p, own) for (p, *_), own in zip(pieces, weights, strict=True)]
+        return zip(over, within, strict=True)
 
-    def _combine(self, p: int, subset: Tensor, within: Tensor) -> Tensor:
+    def _over(self, p: int, weights: Tensor) -> Tensor:
+        """``Σ_A ρ``, of which only what differs from the mean is multiplied in the precision of the rows."""
+        rho, n = self.row_sums[p], self.permutations[p].n_small
+        mean = rho.mean()
+        deviation = (rho - mean).to(self.rows.dtype)
+        return n * mean + (weights.T.to(deviation.dtype) @ deviation).double()
+
+    def _combine(self, p: int, over: Tensor, within: Tensor) -> Tensor:
         permutations, rho = self.permutations[p], self.row_sums[p]
-        over = rho[subset].sum(1)
-        small, large = (rho.new_full((), n) for n in (subset.shape[1], len(rho) - subset.shape[1]))
+        small, large = (rho.new_full((), n) for n in (permutations.n_small, len(rho) - permutations.n_small))
         between, rest = over - within, rho.sum() - 2 * over + within
         sums = PairSums(between, within, rest, small, large)
         if permutations.n_left > permutations.n_right:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pertorch.stats._streams import shuffled
+from pertorch.ops.shuffle import MOST_CHOSEN_FROM, choose, chosen
+from pertorch.stats._streams import choice_keys, shuffled
 from pertorch.stats._weights import Weights
+
+FEW = 10  # a smaller share of the cells than one in so many is drawn by a permutation
 
 
 @final
@@ -43,23 +47,44 @@ class Permutations(Weights):
         """Cells in the smaller group."""
         return min(self.n_left, self.n_right)
 
+    @property
+    def n_cells(self) -> int:
+        """Cells in both groups."""
+        return self.n_left + self.n_right
+
+    @property
+    def few(self) -> bool:
+        """Whether the smaller group is so small that its cells are drawn one by one: a part of what the seed means."""
+        return self.n_cells > min(FEW * self.n_small, MOST_CHOSEN_FROM)
+
     def subset(self, start: int, stop: int, device: torch.device) -> Tensor:
         """Cells of the smaller group in the replicates ``start:stop``: shape ``(stop − start, n_small)``, int64.
 
         Cells are numbered through both groups, left then right.
         """
         replicate = torch.arange(start, stop, device=device)
+        if not self.few:
+            return chosen(*choice_keys(self.seed, self.key, replicate, self.n_cells), self.n_small).long()
         position = torch.arange(self.n_small, device=device)
-        return shuffled(self.seed, self.key, replicate, position, self.n_left + self.n_right)
-
-    def indicator(self, start: int, stop: int, device: torch.device) -> Tensor:
-        """1 for the cells of the smaller group: shape ``(n_left + n_right, stop − start)``, float32."""
-        subset = self.subset(start, stop, device)
-        out = torch.zeros(len(subset), self.n_left + self.n_right, device=device)
-        return out.scatter_(1, subset, 1.0).T
+        return shuffled(self.seed, self.key, replicate, position, self.n_cells)
 
     def columns(self, start: int, stop: int, device: torch.device) -> Tensor:
         """See :class:`Weights`: shape ``(2 (n_left + n_right), stop − start)``."""
-        small = self.indicator(start, stop, device)
+        if self.few:
+            zeros = torch.zeros(stop - start, self.n_cells, device=device)
+            small = zeros.scatter_(1, self.subset(start, stop, device), 1.0).T
+        else:
+            (small,) = indicators([(self, start, stop)], device)
         left, right = (small, 1 - small) if self.n_left <= self.n_right else (1 - small, small)
         return torch.cat([left, right])
+
+
+def indicators(pieces: Sequence[tuple[Permutations, int, int]], device: torch.device) -> list[Tensor]:
+    """1 for the cells of the smaller group in the replicates ``start:stop`` of permutations that are not `few`.
+
+    Returns
+    -------
+    For each piece ``(permutations, start, stop)``, shape ``(n_cells, stop − start)``, float32.
+    """
+    keys = [choice_keys(p.seed, p.key, torch.arange(a, b, device=device), p.n_cells) for p, a, b in pieces]
+    return choose([cells for cells, _ in keys], [draws for _, draws in keys], [p.n_small for p, *_ in pieces])

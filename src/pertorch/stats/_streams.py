@@ -40,10 +40,27 @@ def shuffled(seed: int, key: int, replicate: Tensor, position: Tensor, n: int) -
     -------
     Shape ``(r, k)``, int64. See :func:`pertorch.ops.shuffle.permute` for the method.
     """
-    state = _mix(torch.tensor(key ^ (seed * 0x2545F4914F6CDD1D % 2**63), device=replicate.device))
-    state = _mix(state + replicate[:, None] * _GOLDEN)
+    state = _mix(_stream(seed, key, replicate.device) + replicate[:, None] * _GOLDEN)
     keys = _mix(state + torch.arange(1, n_keys(n) + 1, device=replicate.device) * _GOLDEN)
     return permute(position.int(), (keys >> 32).int(), n).long()
+
+
+def choice_keys(seed: int, key: int, replicate: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """What fixes subsets of ``range(n)``, see :func:`pertorch.ops.shuffle.choose`: the numbers of cells and replicates.
+
+    Parameters
+    ----------
+    seed, key, replicate, n
+        As for :func:`shuffled`.
+    """
+    state = _stream(seed, key, replicate.device)
+    cells = _mix(_mix(state) + torch.arange(1, n + 1, device=replicate.device) * _GOLDEN)
+    draws = _mix(state + replicate * _GOLDEN)
+    return (cells >> 32).int(), torch.stack([draws >> 32, draws << 32 >> 32], 1).int()
+
+
+def _stream(seed: int, key: int, device: torch.device) -> Tensor:
+    return _mix(torch.tensor(key ^ (seed * 0x2545F4914F6CDD1D % 2**63), device=device))
 
 
 def _mix(z: Tensor) -> Tensor:

@@ -26,6 +26,18 @@ class Weights(ABC):
 
 
 @final
+class Given(Weights):
+    """Weights that are there already: shape ``(n, r)``, float32."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.n_replicates = values, values.shape[1]
+
+    def columns(self, start: int, stop: int, device: torch.device) -> Tensor:
+        """See :class:`Weights`."""
+        return self.values[:, start:stop].to(device)
+
+
+@final
 @dataclass(frozen=True)
 class Bootstrap(Weights):
     """Each replicate draws every group once, with replacement, at its own size (Efron 1979).

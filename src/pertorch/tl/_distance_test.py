@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from pertorch._settings import seed_or_default
 from pertorch.data import Cells, Groups, Pairs, open_matrix
 from pertorch.data._frames import labels
-from pertorch.exec import progress_bar, resolve_devices
+from pertorch.exec import map_devices, progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
-from pertorch.stats import Permutations
+from pertorch.stats import Given, Permutations
 from pertorch.tl import _contrasts
 from pertorch.tl._arguments import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
 
     from pertorch.exec import MultiGpu
+
+DEALT = 2**23  # labels at once
 
 
 @final
@@ -167,7 +167,7 @@ class DistanceTest:
             ]
             n, what = len(distinct) * self.n_perms, f"{self.metric} test"
             with progress_bar(lambda: n, what, progress, unit="permutations") as bar:
-                nulls = _nulls(metric, cells, distinct, permutations, devices[0], bar.update)
+                nulls = _nulls(metric, cells, distinct, permutations, devices, bar.update)
                 pvalue = np.array([_pvalue(d, null) for d, null in zip(distance, nulls, strict=True)])
         at, tested = position.numpy(), (position >= 0).numpy()
         return self._table(np.where(tested, distance[at], 0.0), np.where(tested, pvalue[at], 1.0), tested)
@@ -192,16 +192,36 @@ class DistanceTest:
 
 
 def _nulls(
-    metric: Metric, cells: Cells, pairs: Pairs, permutations: Sequence[Permutations], device: torch.device, tick: Any
-) -> Iterator[NDArray[np.float64]]:
-    """Null distribution of each pair, by the metric's own way where it has one."""
+    metric: Metric,
+    cells: Cells,
+    pairs: Pairs,
+    permutations: Sequence[Permutations],
+    devices: Sequence[torch.device],
+    tick: Callable[[int], object],
+) -> NDArray[np.float64]:
+    """Null distribution of each pair, ``(pairs, replicates)``, by the metric's own way where it has one."""
     if isinstance(metric, KernelMetric):
-        yield from kernel_nulls(metric, cells, pairs, permutations, device, tick).numpy()
-        return
-    for a, b, relabelled in zip(pairs.left.tolist(), pairs.right.tolist(), permutations, strict=True):
-        dealt = cells.twice(a, b, device)
-        yield metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], relabelled)[0].cpu().numpy()
-        tick(relabelled.n_replicates)
+        return kernel_nulls(metric, cells, pairs, permutations, devices, tick).numpy()
+
+    def work(device: torch.device, run: slice) -> list[torch.Tensor]:
+        both = zip(pairs.left[run].tolist(), pairs.right[run].tolist(), permutations[run], strict=True)
+        return [_null(metric, cells.twice(a, b, device), relabelled, device, tick) for a, b, relabelled in both]
+
+    done = map_devices(devices, lambda: torch.tensor([p.n_cells for p in permutations]), work)
+    return torch.stack([null for run in done for null in run]).numpy()
+
+
+def _null(
+    metric: Metric, dealt: Cells, relabelled: Permutations, device: torch.device, tick: Callable[[int], object]
+) -> torch.Tensor:
+    """Distances between the two groups of `dealt`, relabelled, on the CPU. Labels are dealt out for many replicates."""
+    out, step = [], max(1, DEALT // (2 * relabelled.n_cells))
+    for start in range(0, relabelled.n_replicates, step):
+        stop = min(start + step, relabelled.n_replicates)
+        weights = Given(relabelled.columns(start, stop, device))
+        out.append(metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], weights)[0].cpu())
+        tick(stop - start)
+    return torch.cat(out)
 
 
 def adjust(pvalues: NDArray[np.float64], method: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
 from pertorch.ops.pairwise._schedule import block_cost
 
-__all__ = ["Kernel", "block_cost", "block_sums", "row_sums", "within_sums"]
+__all__ = ["Kernel", "block_cost", "block_sums", "row_sums", "weighted_sums", "within_sums"]
 
 
 def block_sums(
@@ -77,6 +77,25 @@ def within_sums(points: Tensor, subsets: Sequence[Tensor], *, kernel: Kernel) ->
     if (twin := _triton_for(points, kernel)) is not None:
         return twin.within_sums(points, subsets, kernel=kernel)
     return _subsets.within_sums(points, subsets, kernel=kernel)
+
+
+def weighted_sums(points: Tensor, sets: Sequence[Tensor], weights: Sequence[Tensor], *, kernel: Kernel) -> list[Tensor]:
+    """Sum κ over all ordered pairs of cells within each of many sets, each cell with its weight.
+
+    Parameters
+    ----------
+    points, kernel
+        As for :func:`block_sums`.
+    sets
+        Rows of each set, shape ``(n,)``, int64, on the device of `points`.
+    weights
+        For each set, shape ``(n, r)``, as for :func:`block_sums`; as many replicates of one as of the other.
+
+    Returns
+    -------
+    For each set, shape ``(r,)``, float64: the same bits whatever other sets are asked for.
+    """
+    return _torch.weighted_sums(points, sets, weights, kernel=kernel)
 
 
 def _triton_for(points: Tensor, kernel: Kernel) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pertorch.exec import map_threads
 from pertorch.ops.pairwise._kernels import NOISE, Kernel, limit, surely
-from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
+from pertorch.ops.pairwise._schedule import Tiles, cut_tiles, tile_pairs
 
 # A tile stays in a core's L2 between the product, the root and the sum; yet each operation should be long enough for
 # threads not to wait for the interpreter (measured on two AVX-512 cores with 2 MiB each: 512 rows are 1 to 1.3 times,
@@ -20,6 +20,7 @@ from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
 TILE_ROWS = {"cpu": 768, "cuda": 4096}
 BATCH = 8  # tile pairs a task: long enough to hide the queue, short enough to balance the threads
 LOOKED_UP = 2**16  # sums at once
+HALF_ROWS = {"cpu": 86, "cuda": 1024}  # of a block of a tile of one group, weighted with what does not come before it
 
 
 def block_sums(
@@ -33,27 +34,47 @@ def block_sums(
     tick: Callable[[int], object] | None,
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
-    left, right, tile_rows = left.cpu(), right.cpu(), TILE_ROWS[points.device.type]
+    left, right = left.cpu(), right.cpu()
     # Where groups meet none but themselves, two in one tile would meet for nothing.
-    tiles = cut_tiles(offsets, tile_rows, pack=not torch.equal(left, right))
-    stripes = _stripes(*tile_pairs(tiles, left, right))
-    reduction = _Reduction(points, weights, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
-    codes, position = torch.sort(left * (len(offsets) - 1) + right)
-    total = torch.zeros(len(left), 1 if weights is None else weights.shape[1], dtype=torch.float64)
+    tiles = cut_tiles(offsets, TILE_ROWS[points.device.type], pack=not torch.equal(left, right))
+    shares = None if weights is None else [weights[start:stop] for start, stop, *_ in tiles.rows()]
+    reduction = _Reduction(points, operands(points, kernel), kernel, offsets, tiles, shares)
+    return _sums(reduction, tile_pairs(tiles, left, right), left * (len(offsets) - 1) + right, tick).to(points.device)
+
+
+def weighted_sums(points: Tensor, sets: Sequence[Tensor], weights: Sequence[Tensor], *, kernel: Kernel) -> list[Tensor]:
+    """See :func:`pertorch.ops.pairwise.weighted_sums`."""
+    sizes, each, cells = torch.tensor([len(rows) for rows in sets]), torch.arange(len(sets)), torch.cat(list(sets))
+    offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    tiles = cut_tiles(offsets, TILE_ROWS[points.device.type], pack=False)
+    begin = offsets.tolist()
+    shares = [weights[g][start - begin[g] : stop - begin[g]] for start, stop, g, _ in tiles.rows()]
+    # Centred once for all: so what a set is met with does not show in its bits.
+    row, column, norm = operands(points, kernel)
+    parts = row[cells], column[cells], norm[cells]
+    reduction = _Reduction(points[cells], parts, kernel, offsets, tiles, shares, halves=True)
+    return list(_sums(reduction, tile_pairs(tiles, each, each), each * (len(sets) + 1), None).to(points.device))
+
+
+def _sums(
+    reduction: _Reduction, pairs: tuple[Tensor, Tensor], codes: Tensor, tick: Callable[[int], object] | None
+) -> Tensor:
+    """Sums of the pairs of groups ``left · k + right`` over pairs of tiles: ``(p, r)``, float64, on the CPU."""
+    codes, position = torch.sort(codes)
+    total = torch.zeros(len(codes), reduction.n_replicates, dtype=torch.float64)
     # One thread a batch, each with a BLAS of its own: a tile is too small to share, and its bits then do not depend
     # on how many threads there are.
-    for done in _gathered(map_threads(reduction, stripes, points.device), tick):
+    for done in _gathered(map_threads(reduction, _stripes(*pairs), reduction.device), tick):
         wanted = torch.searchsorted(codes, done.codes).clamp_(max=max(0, len(codes) - 1))
         asked_for = codes[wanted] == done.codes
         total.index_add_(0, position[wanted[asked_for]], done.sums[asked_for])
-    return total.to(points.device)
+    return total
 
 
 def row_sums(points: Tensor, offsets: Tensor, left: Tensor, right: Tensor, *, kernel: Kernel) -> list[Tensor]:
     """See :func:`pertorch.ops.pairwise.row_sums`."""
-    tile_rows = TILE_ROWS[points.device.type]
-    tiles = cut_tiles(offsets, tile_rows, pack=False)
-    reduction = _Reduction(points, None, kernel, [_Tile.of(offsets, *tile) for tile in tiles.rows()], tile_rows)
+    tiles = cut_tiles(offsets, TILE_ROWS[points.device.type], pack=False)
+    reduction = _Reduction(points, operands(points, kernel), kernel, offsets, tiles, None)
     tiles_of = [range(a, b) for a, b in zip(tiles.first.tolist(), tiles.last.tolist(), strict=True)]
     return [
         torch.cat([reduction.over_columns(s, tiles_of[b]) for s in tiles_of[a]])
@@ -127,31 +148,44 @@ class _Reduction:
     """One call's operands; called with a row tile and its column tiles, from any thread."""
 
     def __init__(
-        self, points: Tensor, weights: Tensor | None, kernel: Kernel, tiles: list[_Tile], tile_rows: int
+        self,
+        points: Tensor,
+        parts: tuple[Tensor, Tensor, Tensor],
+        kernel: Kernel,
+        offsets: Tensor,
+        cut: Tiles,
+        weights: list[Tensor] | None,
+        halves: bool = False,
     ) -> None:
-        row, column, norm = operands(points, kernel)
+        """`parts` are the points' `operands`; `weights` has a tensor for each tile, of one group where `halves`."""
+        row, column, norm = parts
+        tiles = [_Tile.of(offsets, *tile) for tile in cut.rows()]
+        self.device, self.n_replicates = points.device, 1 if weights is None else weights[0].shape[1]
         self._rows = [row[tile.rows] for tile in tiles]
         self._columns = [column[tile.rows].T for tile in tiles]
         self._points = [points[tile.rows] for tile in tiles]
         self._norms = [norm[tile.rows, 0] for tile in tiles]
-        self._weights = None if weights is None else [weights[tile.rows].to(points.dtype) for tile in tiles]
-        self._n_replicates = 1 if weights is None else weights.shape[1]
+        self._weights = None if weights is None else [own.to(points.dtype) for own in weights]
         self._largest = [float(norms.max()) for norms in self._norms]
         self._groups = [torch.arange(tile.groups.start, tile.groups.stop) for tile in tiles]
         self._limits = [limit(tile.smallest) for tile in tiles]
         self._kernel, self._tiles, self._n_groups = kernel, tiles, tiles[-1].groups.stop
-        self._room, self._scratch = tile_rows**2, threading.local()
+        self._halves = halves
+        self._room, self._scratch = TILE_ROWS[points.device.type] ** 2, threading.local()
 
     def __call__(self, stripe: tuple[int, list[int]]) -> _Batch:
         s, columns = stripe
         left, groups = self._tiles[s], torch.cat([self._groups[t] for t in columns])
         n_rows, n_columns, at = left.cuts[-1], 0, 0
-        per_row = self._rows[s].new_empty(n_rows, len(groups), self._n_replicates)
+        per_row = self._rows[s].new_empty(n_rows, len(groups), self.n_replicates)
         for t in columns:
             right = self._tiles[t]
             values = self._values(s, t)
             mine = per_row[:, at : at + len(right.groups)]
-            self._over_columns(values, t, mine)
+            if self._halves and s == t:
+                self._over_half(values, t, mine[:, 0])
+            else:
+                self._over_columns(values, t, mine)
             if s < t and left.groups == right.groups:
                 mine *= 2  # two pieces of one group: (s, t) stands for (t, s) too
             at += len(right.groups)
@@ -208,6 +242,18 @@ class _Reduction:
                 torch.sum(values[:, start:stop], 1, keepdim=True, out=out[:, g])
             else:
                 torch.mm(values[:, start:stop], self._weights[t][start:stop], out=out[:, g])
+
+    def _over_half(self, values: Tensor, t: int, out: Tensor) -> None:
+        """As `_over_columns`, of one group with itself: a pair of cells counts twice in the row of one, never in both.
+
+        That spares nearly half of the products.
+        """
+        assert self._weights is not None
+        weights, step = self._weights[t], HALF_ROWS[values.device.type]
+        for start in range(0, len(values), step):
+            stop = start + step
+            values[start:stop, stop:] *= 2
+            torch.mm(values[start:stop, start:], weights[start:], out=out[start:stop])
 
     def _over_rows(self, per_row: Tensor, s: int) -> Tensor:
         """``Σ_i w[i, r] v[i, h, r]`` for each group of the rows: ``(groups, h, r)``, float64."""

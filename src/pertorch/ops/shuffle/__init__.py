@@ -1,15 +1,20 @@
-"""Random permutations as functions: where does position i go, without storing the permutation."""
+"""Random subsets: few cells of many by permutations as functions, none of them stored; others cell after cell."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from pertorch.ops.shuffle import _torch
+from pertorch.ops.shuffle import _choose, _torch
 
-__all__ = ["digits", "n_keys", "permute"]
+__all__ = ["MOST_CHOSEN_FROM", "choose", "chosen", "digits", "n_keys", "permute"]
+
+MOST_CHOSEN_FROM = 2**24  # cells that `choose` counts in float32
 
 
 def n_keys(n: int) -> int:
@@ -53,8 +58,52 @@ def permute(position: Tensor, keys: Tensor, n: int) -> Tensor:
     if not 0 < n <= 2**30:
         raise ValueError(f"permutations of {n} cells: from 1 to 2**30 are supported.")
     a, b = digits(n)
-    if position.is_cuda and find_spec("triton"):
-        from pertorch.ops.shuffle import _triton
-
-        return _triton.permute(position, keys, n, a, b)
+    if (twin := _triton_for(position)) is not None:
+        return twin.permute(position, keys, n, a, b)
     return _torch.permute(position, keys, n, a, b)
+
+
+def choose(cells: Sequence[Tensor], replicates: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """Draw subsets of given sizes, each as likely as another, from several sets of cells.
+
+    Cells are gone through in order, and each is taken with probability *still wanted / still to come* (algorithm S of
+    Knuth's volume 2; Fan, Muller and Rezucha 1962). All cells are gone through, so :func:`permute` is sooner where few
+    are wanted.
+
+    Parameters
+    ----------
+    cells
+        Shape ``(n,)``, int32, for each set: random numbers of its cells, at most `MOST_CHOSEN_FROM`.
+    replicates
+        Shape ``(r, 2)``, int32, for each set: random numbers of its replicates.
+    sizes
+        Cells wanted from each set.
+
+    Returns
+    -------
+    For each set 0 and 1, shape ``(n, r)``, float32, of which each column sums to the size. The same on every device,
+    and for a set whatever the other sets are.
+    """
+    if _triton_for(cells[0]) is None:
+        return _choose.choose(cells, replicates, sizes)
+    out = []
+    for own, draws, size in zip(cells, replicates, sizes, strict=True):
+        weights = torch.zeros(len(draws), len(own), device=own.device)
+        out.append(weights.scatter_(1, chosen(own, draws, size).long(), 1.0).T)
+    return out
+
+
+def chosen(cells: Tensor, replicates: Tensor, size: int) -> Tensor:
+    """The subsets of :func:`choose` from one set as positions, in order: shape ``(r, size)``, int32."""
+    if (twin := _triton_for(cells)) is not None:
+        return twin.chosen(cells, replicates, size)
+    return _choose.chosen(cells, replicates, size)
+
+
+def _triton_for(values: Tensor) -> Any:
+    """The module of the Triton programs, where they compute this."""
+    if not values.is_cuda or not find_spec("triton"):
+        return None
+    from pertorch.ops.shuffle import _triton
+
+    return _triton

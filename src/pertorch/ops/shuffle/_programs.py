@@ -1,4 +1,4 @@
-"""Feistel permutations as a Triton program: one launch for what takes torch a hundred."""
+"""Feistel permutations and choosing cell after cell as Triton programs: one launch for what takes torch hundreds."""
 
 from __future__ import annotations
 
@@ -45,3 +45,32 @@ def permute_kernel(
     while tl.max(value, 0) >= n:
         value = tl.where(value >= n, _feistel(value, keys, a, b, N_KEYS), value)
     tl.store(out + replicate.to(tl.int64) * n_positions + at, value, mask=inside)
+
+
+@triton.jit(do_not_specialize=["n", "size", "n_replicates"])
+def chosen_kernel(
+    cells,  # (n,) int32
+    replicates,  # (r, 2) int32
+    out,  # (r, size) int32
+    n,
+    size,
+    n_replicates,
+    BLOCK: tl.constexpr,
+):
+    """Subsets of one block of replicates."""
+    replicate = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = replicate < n_replicates
+    first = tl.load(replicates + 2 * replicate, mask=inside, other=0)
+    second = tl.load(replicates + 2 * replicate + 1, mask=inside, other=0)
+    place = out + replicate.to(tl.int64) * size
+    left = tl.zeros((BLOCK,), tl.float32) + size
+    taken = tl.zeros((BLOCK,), tl.int32)
+    for i in range(n):
+        z = tl.load(cells + i) ^ first
+        z = (z ^ ((z >> 16) & 0xFFFF)) * 0x7FEB352D + second
+        z = (z ^ ((z >> 15) & 0x1FFFF)) * -2073254261
+        u = ((z >> 8) & 0xFFFFFF).to(tl.float32) * ((n - i).to(tl.float32) * 5.9604644775390625e-08)
+        take = u < left
+        tl.store(place + taken, tl.zeros((BLOCK,), tl.int32) + i, mask=take & inside)
+        taken += take.to(tl.int32)
+        left -= take.to(tl.float32)

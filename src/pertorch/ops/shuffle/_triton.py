@@ -1,4 +1,4 @@
-"""Feistel permutations in Triton. Twin of ``_torch.permute``, to the bit."""
+"""Permutations and subsets in Triton. Twins of ``_torch.permute`` and ``_choose.chosen``, to the bit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from pertorch.ops.shuffle import _programs
 
 BLOCK = 256
+REPLICATES = 32  # a program: one warp, since all that it does is wait for itself
 
 
 def permute(position: Tensor, keys: Tensor, n: int, a: int, b: int) -> Tensor:
@@ -19,5 +20,16 @@ def permute(position: Tensor, keys: Tensor, n: int, a: int, b: int) -> Tensor:
     with torch.cuda.device(position.device) if position.is_cuda else nullcontext():
         _programs.permute_kernel[grid](
             position, keys.contiguous(), out, n, a, b, len(position), N_KEYS=keys.shape[1], BLOCK=BLOCK
+        )
+    return out
+
+
+def chosen(cells: Tensor, replicates: Tensor, size: int) -> Tensor:
+    """See :func:`pertorch.ops.shuffle.chosen`."""
+    n, r = len(cells), len(replicates)
+    out = torch.empty(r, size, dtype=torch.int32, device=cells.device)
+    with torch.cuda.device(cells.device) if cells.is_cuda else nullcontext():
+        _programs.chosen_kernel[(-(-r // REPLICATES),)](
+            cells.contiguous(), replicates.contiguous(), out, n, size, r, BLOCK=REPLICATES, num_warps=1
         )
     return out
