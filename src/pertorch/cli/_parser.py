@@ -53,7 +53,7 @@ def _report(commands: argparse._SubParsersAction[_Parser]) -> None:
         "guide: cells get that of the guides called in them",
     )
     p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
-    p.add_argument("--out", required=True, metavar="FOLDER", help="where to write; made if need be")
+    p.add_argument("-o", "--out", required=True, metavar="FOLDER", help="where to write; made if need be")
     p.add_argument("--split-by", metavar="COLUMN", help="compare within each level, such as the replicate")
     p.add_argument("--title", metavar="TEXT", help="of the page (default: name of the file)")
     guides = p.add_argument_group("guides")
@@ -222,7 +222,7 @@ def _expression(p: argparse._ActionsContainer) -> None:
 
 
 def _output(p: ArgumentParser, what: str) -> None:
-    p.add_argument("--out", metavar="PATH", help=what)
+    p.add_argument("-o", "--out", metavar="PATH", help=what)
     _quiet(p)
 
 

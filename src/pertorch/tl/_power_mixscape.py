@@ -100,7 +100,8 @@ def mixscape_power(
             status: list[dict[str, Any]] = []
             for start in range(0, len(drawn), step):
                 split = _beside(members[design.control], drawn[start : start + step])
-                tested = compare(matrix, split, test_method, log_base(adata)).passing(logfc_threshold, pval_cutoff)
+                (compared,) = compare(matrix, [split], test_method, log_base(adata))
+                tested = compared.passing(logfc_threshold, pval_cutoff)
                 calls = Calls.none(adata.n_obs)
                 classify(
                     calls, signature, split, [of.genes for of in tested],
