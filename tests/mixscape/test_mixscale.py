@@ -94,7 +94,7 @@ def test_harmonized_controls_follow_the_target(screen, monkeypatch):
     seen = []
     real = module.compare
     monkeypatch.setattr(
-        module, "compare", lambda matrix, split, *args: seen.append(split) or real(matrix, split, *args)
+        module, "compare", lambda matrix, splits, *args: seen.extend(splits) or real(matrix, splits, *args)
     )
     adata = screen[
         ~((screen.obs["target"] == "g1") & (screen.obs["replicate"] == "b")) | (np.arange(1050) % 3 == 0)
@@ -119,7 +119,7 @@ def test_splits_with_few_controls_are_left_out_of_the_test(screen, monkeypatch):
     seen = []
     real = module.compare
     monkeypatch.setattr(
-        module, "compare", lambda matrix, split, *args: seen.append(split) or real(matrix, split, *args)
+        module, "compare", lambda matrix, splits, *args: seen.extend(splits) or real(matrix, splits, *args)
     )
     of_b = ((screen.obs["target"] == "NT") & (screen.obs["replicate"] == "b")).to_numpy()
     adata = screen[~of_b | (np.cumsum(of_b) <= 3)].copy()
