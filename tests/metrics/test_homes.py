@@ -153,6 +153,40 @@ def test_one_against_all_reads_each_band_once(values, obs, tmp_path, monkeypatch
         return plain(cells, start, stop, device)
 
     monkeypatch.setattr(Cells, "rows", noted)
-    with pertorch.settings.override(memory_gb=8 * 6 * 8 * 45 * 1e-9):
+    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 45 * 1e-9):
         Distance(layer_key=key).onesided_distances(far, "target", "x")
     assert sorted(read) == [(start, start + 20) for start in range(0, 100, 20)]
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_a_screen_opened_lazily(values, obs, tmp_path, store):
+    pytest.importorskip("xarray")
+    near = memory(values, obs, sp.csr_matrix)
+    getattr(near, f"write_{store}")(tmp_path / f"x.{store}")
+    far = ad.experimental.read_lazy(tmp_path / f"x.{store}")
+    for name in ("edistance", "t_test"):
+        found = Distance(name, layer_key="x").onesided_distances(far, "target", "ctrl")
+        pd.testing.assert_series_equal(found, Distance(name, layer_key="x").onesided_distances(near, "target", "ctrl"))
+
+
+def test_a_test_of_sparse_cells_makes_no_more_dense_than_a_pair_or_the_budget(values, monkeypatch):
+    labels = np.repeat([*"abcdefgh"], [20, 9, 9, 9, 9, 9, 9, 27])
+    x = sp.csr_matrix(values)
+    adata = ad.AnnData(
+        obs=pd.DataFrame({"g": labels}, index=np.arange(101).astype(str)), layers={"x": x}, shape=x.shape
+    )
+    test, dense = DistanceTest(n_perms=30, layer_key="x"), []
+    whole = test(adata, "g", "a")
+    plain = Cells.on
+
+    def noted(cells, device):
+        dense.append(int(cells.offsets[-1]))
+        return plain(cells, device)
+
+    monkeypatch.setattr(Cells, "on", noted)
+    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 40.5 * 1e-9):
+        found = test(adata, "g", "a")
+    assert max(dense) == 47  # of the pair with the largest group; else 38
+    assert sorted(set(dense)) == [38, 47]
+    assert_close(found["distance"], whole["distance"], rel=1e-9, scale=1)
+    pd.testing.assert_series_equal(found["pvalue"], whole["pvalue"])

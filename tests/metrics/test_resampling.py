@@ -9,7 +9,7 @@ import torch
 import pertorch
 from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
 from pertorch.metrics import _base, get_metric, list_metrics
-from pertorch.stats import Bootstrap, Columns, Weights
+from pertorch.stats import Bootstrap, Columns, Given
 from testing.pertorch import assert_close
 
 CPU = [torch.device("cpu")]
@@ -70,14 +70,9 @@ def test_a_cell_drawn_again_and_again_has_no_variance():
     cells = Cells(open_matrix(_adata(x)), Groups(("X", "Y"), np.repeat([0, 1], 3)))
     from pertorch.metrics._moments import group_moments
 
-    class Thrice(Weights):
-        n_replicates = 1
-
-        def columns(self, start, stop, device):
-            return torch.tensor([[0, 3, 0, 1, 1, 1]], device=device).float().T[:, start:stop]
-
+    weights = Given(torch.tensor([[0, 3, 0, 1, 1, 1]]).float().T)
     assert torch.equal(
-        group_moments(cells, CPU[0], Columns(Thrice(), cells.offsets, 0, 1)).variance[0],
+        group_moments(cells, CPU[0], Columns(weights, cells.offsets, 0, 1)).variance[0],
         torch.zeros(1, 2, dtype=torch.float64),
     )
 

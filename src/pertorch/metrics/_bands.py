@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pertorch.data import Cells
     from pertorch.stats import Columns
 
-WEIGHTS = 8  # bytes that a cell's weight takes in each replicate, its copy in a product included
+WEIGHTS = 12  # bytes that a weight takes: as drawn, joined, and beside what it is drawn from
 TASKS = 64  # that pairs of groups are shared out to: it does not depend on who does them
 Tick = Callable[[int], object] | None
 

@@ -171,8 +171,8 @@ class Metric(ABC):
 
 def group_totals(cells: Cells, weights: Columns | None, device: torch.device) -> torch.Tensor:
     """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64."""
-    if weights is None:
-        return cells.sizes.double()[:, None].to(device)
+    if weights is None or weights.weights.keeps_sizes:
+        return cells.sizes.double()[:, None].to(device).expand(-1, weights.n_replicates if weights else 1)
     runs = batches(cells.sizes * weights.n_replicates, COUNTED[device.type])
     return torch.cat(
         [group_weights(cells.offsets[run.start : run.stop + 1], weights.of(run, device))[:, :, 0] for run in runs]

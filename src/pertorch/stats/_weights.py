@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ class Weights(ABC):
     """Replicates of a data set as non-negative integer weights of its cells, made on demand, column by column."""
 
     n_replicates: int
+    keeps_sizes: ClassVar[bool] = False  # whether the weights of each group add up to its cells, in every replicate
 
     @abstractmethod
     def columns(self, start: int, stop: int, device: torch.device) -> Tensor:
@@ -106,6 +107,7 @@ class Bootstrap(Weights):
         Seed.
     """
 
+    keeps_sizes: ClassVar[bool] = True
     offsets: Tensor
     keys: Tensor
     n_replicates: int
