@@ -9,7 +9,7 @@ import torch
 import pertorch
 from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
 from pertorch.metrics import _base, get_metric, list_metrics
-from pertorch.stats import Bootstrap
+from pertorch.stats import Bootstrap, Columns, Given
 from testing.pertorch import assert_close
 
 CPU = [torch.device("cpu")]
@@ -68,10 +68,13 @@ def test_a_cell_drawn_again_and_again_has_no_variance():
     """Three cells: in one replicate of nine the same cell three times, where rounding must not pass for variance."""
     x = np.random.default_rng(0).normal(5, 1, size=(3, 2))
     cells = Cells(open_matrix(_adata(x)), Groups(("X", "Y"), np.repeat([0, 1], 3)))
-    weights = torch.tensor([[0, 3, 0, 1, 1, 1]]).float().T
     from pertorch.metrics._moments import group_moments
 
-    assert torch.equal(group_moments(cells, CPU[0], weights).variance[0], torch.zeros(1, 2, dtype=torch.float64))
+    weights = Given(torch.tensor([[0, 3, 0, 1, 1, 1]]).float().T)
+    assert torch.equal(
+        group_moments(cells, CPU[0], Columns(weights, cells.offsets, 0, 1)).variance[0],
+        torch.zeros(1, 2, dtype=torch.float64),
+    )
 
 
 def test_genes_lost_in_a_replicate():

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 from pertorch.data._groups import Groups
-from pertorch.data._matrix import Matrix, as_matrix, densify
+from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
+from pertorch.data._pairs import Pairs
+from pertorch.data._tasks import reduce_slabs, rows_task
 from pertorch.exec import memory_budget
-from pertorch.ops.pairwise._schedule import cut_tiles
+from pertorch.ops.pairwise._schedule import COPIES, cut_tiles
+from pertorch.ops.segment import batches
 
 T = TypeVar("T")
 SLAB_BYTES = 64 * 2**20  # float64 copies of a slab, of which an op may hold two, are four times that
 HELD_BYTES = {"cpu": 2**24, "cuda": 2**33}  # of a dense matrix
+NEAR_SHARE = 1 / 2  # of the host's budget, that rows of a file may take for good
+CPU = torch.device("cpu")
 
 
 @final
@@ -28,6 +33,7 @@ class Cells:
 
     matrix: Matrix
     groups: Groups
+    from_tasks: bool = False
     _loaded: dict[torch.device, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -44,6 +50,94 @@ class Cells:
     def n_features(self) -> int:
         """Columns of the matrix."""
         return self.matrix.shape[1]
+
+    @property
+    def by_tasks(self) -> bool:
+        """Whether the matrix is a Dask array, or was: its workers do what is heavy."""
+        return self.from_tasks or self.matrix.is_dask
+
+    @property
+    def is_near(self) -> bool:
+        """Whether rows can be had in group order without reading a file anew."""
+        return not self.matrix.is_file
+
+    @property
+    def _row_bytes(self) -> float:
+        """Of a row as it is held in memory."""
+        matrix = self.matrix
+        return matrix.entries_per_row * (matrix.dtype.itemsize + (4 if matrix.is_sparse else 0))
+
+    def near(self, *, always: bool = False) -> Cells:
+        """These cells with their rows in memory, gathered in one pass and kept; of a file that holds more, itself.
+
+        Rows of a group are scattered over a file, which gives rows fast only in its own order. So those of a file that
+        fit half of the host's budget are gathered once, and all that follows is as if they had been in memory.
+
+        Parameters
+        ----------
+        always
+            Whether to gather them however many they are.
+        """
+        fits = int(self.offsets[-1]) * self._row_bytes <= NEAR_SHARE * memory_budget(CPU)
+        return self._gathered if not self.is_near and (fits or always) else self
+
+    @cached_property
+    def _gathered(self) -> Cells:
+        return replace(self.some(range(len(self.sizes))), from_tasks=self.matrix.is_dask)
+
+    def some(self, groups: Sequence[int]) -> Cells:
+        """The cells of some groups, in this order: those of a file in memory."""
+        names, column = tuple(self.groups.names[g] for g in groups), self.groups.column
+        if self.is_near:
+            code = np.full(len(self.sizes) + 1, -1, dtype=np.int64)  # the last entry serves code −1
+            code[list(groups)] = np.arange(len(groups))
+            return Cells(self.matrix, Groups(names, code[self.groups.codes], column))
+        rows = torch.cat([self._order[self.offsets[g] : self.offsets[g + 1]] for g in groups])
+        codes = np.repeat(np.arange(len(groups)), self.sizes[list(groups)].numpy())
+        return Cells(self._read(lambda index: self.matrix.taken(index.numpy()), rows), Groups(names, codes, column))
+
+    def parts(self) -> Iterator[tuple[slice, Cells]]:
+        """Successive runs of groups with their cells in memory, within half of the host's budget: a pass each.
+
+        A group that is larger than that comes alone.
+        """
+        most = NEAR_SHARE * memory_budget(CPU)
+        for run in batches(self.sizes.double() * self._row_bytes, int(most)):
+            yield run, self.some(range(run.start, run.stop))
+
+    def pair_batches(self, pairs: Pairs, device: torch.device, *, dense: bool) -> Iterator[tuple[slice, Cells, Pairs]]:
+        """Runs of pairs of groups whose cells fit in memory together: which, their cells, and the pairs among these.
+
+        Parameters
+        ----------
+        pairs
+            Pairs of groups, on the host. A single one may be larger than the budget.
+        device
+            Where they will be worked on.
+        dense
+            Whether rows are to be dense there, in several copies; else as they are stored, and only those of a file
+            are counted.
+        """
+        row_bytes = COPIES * self.n_features * self.matrix.dtype.itemsize if dense else self._row_bytes
+        most = memory_budget(device) // row_bytes if dense else NEAR_SHARE * memory_budget(CPU) // row_bytes
+        if int(self.offsets[-1]) <= most or (self.is_near and not dense):
+            yield slice(0, len(pairs)), self, pairs
+            return
+        sizes, start = self.sizes.tolist(), 0
+        both = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+        while start < len(both):
+            met: dict[int, None] = {}
+            stop, n_cells = start, 0
+            while stop < len(both) and (stop == start or n_cells <= most):
+                new = [g for g in dict.fromkeys(both[stop]) if g not in met]
+                n_cells += sum(sizes[g] for g in new)
+                if stop == start or n_cells <= most:
+                    met.update(dict.fromkeys(new))
+                    stop += 1
+            at = {g: i for i, g in enumerate(sorted(met))}
+            left, right = (torch.tensor([at[g] for g in side]) for side in zip(*both[start:stop], strict=True))
+            yield slice(start, stop), self.some(sorted(met)), Pairs(left, right)
+            start = stop
 
     def on(self, device: torch.device) -> torch.Tensor:
         """All rows on `device`, sorted by group: shape ``(offsets[-1], d)``. Read once per device.
@@ -101,6 +195,14 @@ class Cells:
             return self._dense(start, stop, device)
         return self._read(self.matrix.rows, self._order[start:stop]).to(device)
 
+    def rows_task(self, start: int, stop: int) -> Any:
+        """The task of Dask that gives :meth:`rows` on the host: gathered by the workers, or sent there from here."""
+        from dask.delayed import delayed
+
+        if self.matrix.is_dask:
+            return rows_task(self.matrix, self._order[start:stop].numpy())
+        return delayed(self.rows(start, stop, CPU))
+
     def take(self, index: torch.Tensor) -> torch.Tensor:
         """Rows of :meth:`on` at some positions, on the device of `index`, without holding the others."""
         if self._held(index.device):
@@ -115,20 +217,25 @@ class Cells:
 
     def csr_rows(self, start: int, stop: int) -> sp.csr_array:
         """Rows ``start:stop`` of :attr:`csr`."""
-        if "csr" in self.__dict__ or self.matrix.is_file:
+        if "csr" in self.__dict__:
             return self.csr[start:stop]
         return self._read(lambda index: self.matrix.csr(index.numpy()), self._order[start:stop])
+
+    def reduce_slabs(self, work: Callable[[Slab, Any], T], merge: Callable[[list[T]], T]) -> T:
+        """Merge ``work(slab, codes)`` of all slabs in the order of storage: see :func:`data._tasks.reduce_slabs`."""
+        return reduce_slabs(self.matrix, work, merge, self.groups.codes)
 
     def group(self, g: int, device: torch.device) -> torch.Tensor:
         """Rows of group `g`, dense: shape ``(sizes[g], d)``."""
         return self.rows(int(self.offsets[g]), int(self.offsets[g + 1]), device)
 
     def _held(self, device: torch.device) -> bool:
-        """Whether all rows are there, or had best be: what is small, in a file, or beyond a bus is read once."""
-        if device in self._loaded or self.matrix.is_sparse:
-            return device in self._loaded
+        """Whether all rows are there, or had best be: what is small, or beyond a bus, is read once."""
+        if device in self._loaded:
+            return True
         nbytes = int(self.offsets[-1]) * self.n_features * self.matrix.dtype.itemsize
-        return self.matrix.is_file or nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
+        held = self.is_near and not self.matrix.is_sparse
+        return held and nbytes <= min(HELD_BYTES[device.type], memory_budget(device))
 
     @cached_property
     def _order(self) -> torch.Tensor:
@@ -168,4 +275,4 @@ class Cells:
             return Cells(as_matrix(self.csr[index.numpy()], self.matrix.name), groups)
         rows = self.on(weights.device)
         taken = rows[index.to(rows.device)]
-        return Cells(as_matrix(taken, self.matrix.name), groups, {rows.device: taken})
+        return Cells(as_matrix(taken, self.matrix.name), groups, _loaded={rows.device: taken})

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,13 +17,21 @@ from pertorch._settings import settings
 from pertorch.data._checks import EXACT, check_exact, check_finite, entries
 from pertorch.data._device_csr import DeviceCsr
 from pertorch.data._names import nearest
-from pertorch.data._storage import SLAB_BYTES, CsrArray, Storage, TorchArray, canonical, cut, open_storage
+from pertorch.data._storage import (
+    SLAB_BYTES,
+    CsrArray,
+    DaskRows,
+    Storage,
+    TorchArray,
+    canonical,
+    cut,
+    open_storage,
+)
 from pertorch.exec import memory_budget, read_ahead
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-T = TypeVar("T")
 DEFAULT_EMBEDDING = ("X_pca", "pca")
 RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that a sparse matrix may take
 
@@ -134,6 +142,11 @@ class Matrix:
         for slabs in read_ahead(read, runs) if self.is_file else map(read, runs):
             yield from slabs
 
+    @property
+    def is_dask(self) -> bool:
+        """Whether its rows are computed by Dask."""
+        return isinstance(self._storage, DaskRows)
+
     def rows(self, index: torch.Tensor, columns: NDArray[np.int64] | None = None) -> torch.Tensor:
         """These rows as a dense tensor of `dtype`, in the order asked for, on the device of `index`.
 
@@ -222,7 +235,7 @@ class Matrix:
 
     @property
     def _may_round(self) -> bool:
-        return self.is_file and self.dtype == torch.float32 and _is_wide(self._storage.dtype)
+        return self.dtype == torch.float32 and _is_wide(self._storage.dtype)
 
     @cached_property
     def _all_finite(self) -> bool:

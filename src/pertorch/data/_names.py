@@ -41,4 +41,5 @@ def obs_column(adata: AnnData, key: str) -> pd.Series:
     """
     if key not in adata.obs.columns:
         raise KeyError(f"obs column {key!r} not found: {nearest(key, adata.obs.columns)}")
-    return adata.obs[key]
+    lazy = hasattr(adata.obs, "to_memory")  # of anndata.experimental.read_lazy
+    return adata.obs[[key]].to_memory()[key] if lazy else adata.obs[key]

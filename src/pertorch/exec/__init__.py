@@ -1,5 +1,6 @@
 """Where work runs: devices, and work split over them."""
 
+from pertorch.exec._chunks import FAN_IN, compute_tasks, map_reduce, reduce_tasks
 from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
@@ -11,16 +12,20 @@ from pertorch.exec._upload import upload
 from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
+    "FAN_IN",
     "MultiGpu",
+    "compute_tasks",
     "download",
     "in_context",
     "map_ahead",
     "map_devices",
+    "map_reduce",
     "map_threads",
     "memory_budget",
     "parse_device",
     "progress_bar",
     "read_ahead",
+    "reduce_tasks",
     "resolve_devices",
     "track",
     "upload",

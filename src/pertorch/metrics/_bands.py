@@ -1,21 +1,34 @@
-"""Block sums over more cells than may be dense at once."""
+"""Block sums over more cells than may be dense at once, here or as tasks of Dask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import memory_budget
-from pertorch.ops.pairwise import Kernel, block_sums
-from pertorch.ops.pairwise._schedule import cut_tiles, tile_pairs
+from pertorch.exec import compute_tasks, memory_budget
+from pertorch.ops.pairwise import Kernel, block_cost, block_sums
+from pertorch.ops.pairwise._schedule import COPIES, cut_tiles, tile_pairs
+from pertorch.ops.segment import batches
 
 if TYPE_CHECKING:
     from pertorch.data import Cells
+    from pertorch.stats import Columns
 
-COPIES = 6  # of the cells, that block sums hold at most: centred, as rows and as columns of a product, in float64
+WEIGHTS = 12  # bytes that a weight takes: as drawn, joined, and beside what it is drawn from
+TASKS = 64  # that pairs of groups are shared out to: it does not depend on who does them
+Tick = Callable[[int], object] | None
+
+
+@final
+class Points(NamedTuple):
+    """Cells of a band, as κ takes them, and their weights."""
+
+    rows: Tensor
+    weights: Tensor | None
 
 
 @final
@@ -35,6 +48,29 @@ class _Band(NamedTuple):
         return offsets[self.first_group : self.last_group + 1].clamp(self.start, self.stop).diff()
 
 
+@final
+class _Job(NamedTuple):
+    """Pairs of groups that meet where one band meets another, or itself."""
+
+    bands: tuple[int, ...]
+    which: Tensor  # of all pairs
+    offsets: Tensor  # of the groups among the rows of the bands
+    left: Tensor
+    right: Tensor
+    times: int  # 2 for two pieces of one group, where (s, t) stands for (t, s) too
+
+    @property
+    def cost(self) -> Tensor:
+        return block_cost(self.offsets, self.left, self.right)
+
+    def sums(self, loaded: list[Points], kernel: Kernel, tick: Tick = None) -> Tensor:
+        """Shape ``(pairs, r)``."""
+        rows, weights = _join([p.rows for p in loaded]), [p.weights for p in loaded if p.weights is not None]
+        joined = _join(weights) if weights else None
+        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=joined, tick=tick)
+        return self.times * sums if self.times > 1 else sums
+
+
 def cell_block_sums(
     cells: Cells,
     left: Tensor,
@@ -43,50 +79,152 @@ def cell_block_sums(
     *,
     kernel: Kernel,
     prepare: Callable[[Tensor], Tensor],
-    weights: Tensor | None,
-    tick: Callable[[int], object] | None,
+    weights: Columns | None,
+    tick: Tick,
 ) -> Tensor:
     """:func:`pertorch.ops.pairwise.block_sums` of cells, with no more than the device's budget of them dense.
 
     Where all rows fit they are read once. Else they are cut into bands of half the budget, and two bands at a time
-    give the sums of the pairs of groups that meet there.
+    give the sums of the pairs of groups that meet there. From a file, a band is one pass: of one group against all, as
+    many passes as bands, of all pairs half the square of that.
+
+    Cells of a Dask array are worked on by its workers, each of which holds two bands at a time: the bands, and which
+    pairs meet in them, are the same, and so are the sums.
 
     Parameters
     ----------
     prepare
         Makes rows into the points that κ is evaluated on, each by itself.
     cells, left, right, device, kernel, weights, tick
-        As for ``block_sums``; the weights lie anywhere.
+        As for ``block_sums``; weights are made band by band too.
     """
-    row_bytes = COPIES * cells.n_features * cells.matrix.dtype.itemsize
+    n_replicates = 0 if weights is None else weights.n_replicates
+    row_bytes = COPIES * cells.n_features * cells.matrix.dtype.itemsize + WEIGHTS * n_replicates
     most = memory_budget(device) // row_bytes
-    weights = None if weights is None else weights.to(device)
-    if int(cells.offsets[-1]) <= most:
-        points = prepare(cells.on(device))
-        return block_sums(points, cells.offsets, left, right, kernel=kernel, weights=weights, tick=tick)
-    left, right = left.cpu(), right.cpu()
-    tiles = cut_tiles(cells.offsets, max(1, most // 2))
-    bands = [_Band(*tile) for tile in tiles.rows()]
-    n_replicates = 1 if weights is None else weights.shape[1]
-    total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
-    held, rows = None, torch.empty(0)
-    for s, t in zip(*(index.tolist() for index in tile_pairs(tiles, left, right)), strict=True):
-        a, b = bands[s], bands[t]
-        if s != held:
-            held, rows = s, prepare(cells.rows(a.start, a.stop, device))
-        both = [a] if s == t else [a, b]
-        points = rows if s == t else torch.cat([rows, prepare(cells.rows(b.start, b.stop, device))])
-        which = torch.nonzero(a.holds(left) & b.holds(right))[:, 0]
-        sizes = torch.cat([band.sizes(cells.offsets) for band in both])
-        sums = block_sums(
-            points,
-            torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
-            left[which] - a.first_group,
-            right[which] - b.first_group + len(sizes) - (b.last_group - b.first_group),
-            kernel=kernel,
-            weights=None if weights is None else torch.cat([weights[band.start : band.stop] for band in both]),
-            tick=tick,
-        )
-        # Two pieces of one group: (s, t) stands for (t, s) too.
-        total[which.to(device)] += 2 * sums if s != t and a.first_group == b.first_group else sums
+    if fits := int(cells.offsets[-1]) <= most:
+        bands = [_Band(0, int(cells.offsets[-1]), 0, len(cells.sizes))]
+        whole = _Job((0,), torch.arange(len(left)), cells.offsets, left, right, 1)
+    else:
+        left, right = left.cpu(), right.cpu()
+        tiles = cut_tiles(cells.offsets, max(1, most // 2))
+        bands = [_Band(*tile) for tile in tiles.rows()]
+    load = _Load(cells, weights, prepare, device)
+    if cells.by_tasks:
+        jobs = _shares(whole) if fits else _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
+        return _by_tasks(list(jobs), bands, load, kernel, len(left), tick)
+    if fits:
+        return whole.sums([load(bands[0])], kernel, tick)
+    total = torch.zeros(len(left), max(1, n_replicates), dtype=torch.float64, device=device)
+    held: dict[int, Points] = {}
+    for job in _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right)):
+        others = [i for i in held if i not in job.bands]
+        kept = [*job.bands, *others[: 2 - len(job.bands)]]
+        held = {i: held.get(i) or load(bands[i]) for i in sorted(kept, reverse=True)}
+        total[job.which.to(device)] += job.sums([held[i] for i in job.bands], kernel, tick)
     return total
+
+
+def _jobs(
+    bands: list[_Band], offsets: Tensor, left: Tensor, right: Tensor, pairs: tuple[Tensor, Tensor]
+) -> Iterator[_Job]:
+    """Each band with itself when it is there: in one against all, every band is read once."""
+    in_order = list(zip(*(index.tolist() for index in pairs), strict=True))
+    undone = set(in_order)
+    for pair in in_order:
+        for s, t in (pair, (pair[0], pair[0]), (pair[1], pair[1])):
+            if (s, t) in undone:
+                undone.remove((s, t))
+                yield _job(bands, s, t, offsets, left, right)
+
+
+def _job(bands: list[_Band], s: int, t: int, offsets: Tensor, left: Tensor, right: Tensor) -> _Job:
+    a, b = bands[s], bands[t]
+    both = (s,) if s == t else (s, t)
+    which = torch.nonzero(a.holds(left) & b.holds(right))[:, 0]
+    sizes = torch.cat([bands[i].sizes(offsets) for i in both])
+    return _Job(
+        both,
+        which,
+        torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+        left[which] - a.first_group,
+        right[which] - b.first_group + len(sizes) - (b.last_group - b.first_group),
+        2 if s != t and a.first_group == b.first_group else 1,
+    )
+
+
+def _shares(whole: _Job) -> Iterator[_Job]:
+    """Runs of pairs of like cost.
+
+    Groups with themselves go along with others: alone they would be cut otherwise, which shows in the last bits.
+    """
+    left, right, cost = whole.left.cpu(), whole.right.cpu(), whole.cost.cpu()
+    within, between = (torch.nonzero(kind)[:, 0] for kind in (left == right, left != right))
+    if not len(between):
+        within, between = between, within
+    runs = batches(cost[between], max(1, int(cost[between].sum()) // TASKS))
+    for run, beside in zip(runs, within.tensor_split(len(runs)), strict=True):
+        which = torch.cat([between[run], beside])
+        yield whole._replace(which=which, left=left[which], right=right[which])
+
+
+@final
+@dataclass(frozen=True)
+class _Load:
+    """Points of a band, made here or in a task."""
+
+    cells: Cells
+    weights: Columns | None
+    prepare: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    def __call__(self, band: _Band) -> Points:
+        rows = self.cells.rows(band.start, band.stop, self.device)
+        return _points(rows, self.prepare, *self._drawn(band), self.device)
+
+    def task(self, band: _Band) -> Any:
+        from dask.delayed import delayed
+
+        rows = self.cells.rows_task(band.start, band.stop)
+        return delayed(_points)(rows, self.prepare, *self._drawn(band), torch.device(self.device.type))
+
+    def _drawn(self, band: _Band) -> tuple[Columns | None, slice, slice]:
+        """What gives the weights; of which groups; and which of their rows: a piece of a group draws with all of it."""
+        first = int(self.cells.offsets[band.first_group])
+        groups = slice(band.first_group, band.last_group)
+        return self.weights, groups, slice(band.start - first, band.stop - first)
+
+
+def _points(
+    rows: Tensor,
+    prepare: Callable[[Tensor], Tensor],
+    weights: Columns | None,
+    groups: slice,
+    mine: slice,
+    device: torch.device,
+) -> Points:
+    points = prepare(rows.to(device))
+    return Points(points, None if weights is None else weights.of(groups, device)[mine])
+
+
+def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel, n_pairs: int, tick: Tick) -> Tensor:
+    """Sums of all jobs, each a task; what several of them need is a task of its own, which goes to who needs it."""
+    from dask.delayed import delayed
+
+    used = sorted({i for job in jobs for i in job.bands})
+    loaded = {i: load.task(bands[i]) for i in used}
+    tasks = [delayed(_sums)(job, [loaded[i] for i in job.bands], kernel) for job in jobs]
+    costs = [int(job.cost.sum()) for job in jobs]
+    total: Tensor | None = None
+    for job, sums in zip(jobs, compute_tasks(tasks, tick and (lambda i: tick(costs[i]))), strict=True):
+        total = torch.zeros(n_pairs, sums.shape[1], dtype=torch.float64) if total is None else total
+        total[job.which] += sums
+    assert total is not None
+    return total.to(load.device)
+
+
+def _sums(job: _Job, loaded: list[Points], kernel: Kernel) -> Tensor:
+    return job.sums(loaded, kernel).cpu()
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

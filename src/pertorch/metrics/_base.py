@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 
 from pertorch.exec import map_threads
-from pertorch.ops.segment import group_weights
+from pertorch.ops.segment import batches, group_weights
+from pertorch.stats import Columns
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 REPLICATES = 128
 # Of one operand of the per-pair algebra: on a CPU so little that it stays in a core's cache.
 CHUNK_BYTES = {"cpu": 2**18, "cuda": 2**26}
+COUNTED = {"cpu": 2**24, "cuda": 2**28}  # weights at once
 
 
 class Needs(NamedTuple):
@@ -79,6 +81,8 @@ class Metric(ABC):
         What it asks of the data.
     unit
         What `cost` counts, for progress bars.
+    in_memory
+        Whether all cells have to be in memory as they are stored, however many a file holds.
     """
 
     name: ClassVar[str]
@@ -86,6 +90,7 @@ class Metric(ABC):
     is_distance: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs()
     unit: ClassVar[str] = "batches of replicates"
+    in_memory: ClassVar[bool] = False
 
     def evaluate(
         self,
@@ -116,21 +121,21 @@ class Metric(ABC):
             If the data are not what the metric `needs`.
         """
         self.needs.check(self.name, cells, pairs)
+        cells = cells.near(always=self.in_memory)
         metric = self.bound(cells, devices[0])
         chunks = [
-            metric._evaluate(cells, pairs, devices, columns, tick)
-            for columns in metric.replicates(cells, weights, devices[0])
+            metric._evaluate(cells, pairs, devices, columns, tick) for columns in metric.replicates(cells, weights)
         ]
         return torch.cat(chunks, 1)
 
-    def replicates(self, cells: Cells, weights: Weights | None, device: torch.device) -> Iterator[torch.Tensor | None]:
+    def replicates(self, cells: Cells, weights: Weights | None) -> Iterator[Columns | None]:
         """Columns of the weights, `batch` at a time; ``None``, once, for no weights."""
         if weights is None:
             yield None
             return
         step = self.batch(cells)
         for start in range(0, weights.n_replicates, step):
-            yield weights.columns(start, min(start + step, weights.n_replicates), device)
+            yield Columns(weights, cells.offsets, start, min(start + step, weights.n_replicates))
 
     def bound(self, cells: Cells, device: torch.device) -> Metric:
         """The metric for these cells: options that depend on the data become numbers."""
@@ -153,10 +158,10 @@ class Metric(ABC):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: torch.Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> torch.Tensor:
-        """As `evaluate`, for at most `batch` columns of weights, which lie on the first device."""
+        """As `evaluate`, for at most `batch` columns of weights."""
 
     @classmethod
     def options(cls) -> list[str]:
@@ -164,9 +169,14 @@ class Metric(ABC):
         return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
-def group_totals(cells: Cells, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64, where they lie."""
-    return group_weights(cells.offsets, weights)[:, :, 0]
+def group_totals(cells: Cells, weights: Columns | None, device: torch.device) -> torch.Tensor:
+    """Cells, counted with their weights, in each group and replicate: shape ``(k, r)``, float64."""
+    if weights is None or weights.weights.keeps_sizes:
+        return cells.sizes.double()[:, None].to(device).expand(-1, weights.n_replicates if weights else 1)
+    runs = batches(cells.sizes * weights.n_replicates, COUNTED[device.type])
+    return torch.cat(
+        [group_weights(cells.offsets[run.start : run.stop + 1], weights.of(run, device))[:, :, 0] for run in runs]
+    )
 
 
 def over_pairs(

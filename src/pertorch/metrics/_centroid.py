@@ -18,6 +18,7 @@ from pertorch.ops.segment import batches
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
+    from pertorch.stats import Columns
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class CentroidMetric(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         centroids = self._centroids(cells, devices[0], weights)
@@ -70,10 +71,11 @@ class CentroidMetric(Metric):
             tick(1)
         return values
 
-    def _centroids(self, cells: Cells, device: torch.device, weights: Tensor | None) -> Tensor:
+    def _centroids(self, cells: Cells, device: torch.device, weights: Columns | None) -> Tensor:
         if self.agg_fct is None or self.agg_fct is np.mean:
             return group_means(cells, device, weights)
-        replicates = [cells] if weights is None else map(cells.resampled, weights.T)
+        cells = cells.near(always=True)
+        replicates = [cells] if weights is None else map(cells.resampled, weights.on(device).T)
         return torch.stack([self._aggregate(replicate) for replicate in replicates], 1).to(device)
 
     def _aggregate(self, cells: Cells) -> Tensor:

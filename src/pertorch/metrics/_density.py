@@ -15,6 +15,7 @@ from pertorch.metrics._moments import fit_batch, group_moments
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
+    from pertorch.stats import Columns
 
 BINS = 100  # of the grid, each way
 # Genes, and grid points × genes, at once: on a CPU what stays in a core's L2 beside another thread's.
@@ -55,7 +56,7 @@ class MeanVarDistribution(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         pairs, moments = pairs.cpu(), group_moments(cells, devices[0], weights)

@@ -17,6 +17,7 @@ from pertorch.ops.pairwise import Kernel, block_cost
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
+    from pertorch.stats import Columns
 
 CellWise = Literal["euclidean", "sqeuclidean", "cosine"]
 
@@ -60,7 +61,7 @@ class KernelMetric(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         left, right, at_left, at_right = self._blocks(pairs, len(cells.sizes))
@@ -78,9 +79,11 @@ class KernelMetric(Metric):
                 tick=tick,
             )
 
-        runs = map_devices(devices, lambda: block_cost(cells.offsets, left.cpu(), right.cpu()), work)
+        runs = map_devices(
+            devices[:1] if cells.by_tasks else devices, lambda: block_cost(cells.offsets, left.cpu(), right.cpu()), work
+        )
         sums = torch.cat([run.to(devices[0]) for run in runs])
-        n = group_totals(cells, weights).to(devices[0])
+        n = group_totals(cells, weights, devices[0])
         between, within = sums[: len(pairs)], sums[len(pairs) :]
         if not self.uses_within:
             within = between.new_zeros(1, 1)

@@ -17,6 +17,7 @@ from pertorch.ops.segment import Moments, batches
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
+    from pertorch.stats import Columns
 
 
 ALONE = 4  # chunks that one thread does sooner than several are called
@@ -36,6 +37,7 @@ class Mahalanobis(Metric):
     name: ClassVar[str] = "mahalanobis"
     symmetric: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(full_rank=True)
+    in_memory: ClassVar[bool] = True  # its cells are read a second time, group by group
 
     def batch(self, cells: Cells) -> int:
         """See :class:`Metric`."""
@@ -46,7 +48,7 @@ class Mahalanobis(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         pairs, moments = pairs.cpu(), group_moments(cells, devices[0], weights)
@@ -69,7 +71,7 @@ class Mahalanobis(Metric):
 
 
 def _distances(
-    groups: Sequence[int], others: Sequence[Tensor], cells: Cells, moments: Moments, weights: Tensor | None
+    groups: Sequence[int], others: Sequence[Tensor], cells: Cells, moments: Moments, weights: Columns | None
 ) -> Tensor:
     """Distances of each group from its others, end to end: shape ``(pairs, r)``."""
     scale = moments.variance[list(groups)].sqrt_()
@@ -81,17 +83,18 @@ def _distances(
     return torch.cat([value[:, : len(y)].T for value, y in zip(values, others, strict=True)])
 
 
-def _factors(groups: Sequence[int], scale: Tensor, cells: Cells, moments: Moments, weights: Tensor | None) -> Tensor:
+def _factors(groups: Sequence[int], scale: Tensor, cells: Cells, moments: Moments, weights: Columns | None) -> Tensor:
     """Cholesky factors of the correlation matrices of groups: shape ``(groups, r, p, p)``."""
     squares = []
     for g in groups:
-        mean = moments.mean[g]
+        mean, first = moments.mean[g], int(cells.offsets[g])
+        times = None if weights is None else weights.of(slice(g, g + 1), mean.device).double()
         squares.append(mean.new_zeros(len(mean), mean.shape[1], mean.shape[1]))
         for start, rows in cells.slabs(mean.device, slice(g, g + 1)):
             for r in range(len(mean)):
                 away = rows.double() - mean[r]
-                times = away if weights is None else away * weights[start : start + len(rows), r, None].double()
-                squares[-1][r] += away.T @ times
+                weighted = away if times is None else away * times[start - first : start - first + len(rows), r, None]
+                squares[-1][r] += away.T @ weighted
     n = moments.n[list(groups)]
     unit = torch.where(scale > 0, scale, 1)  # of a constant feature, squares are 0 and so is the pivot
     factors, failed = torch.linalg.cholesky_ex(torch.stack(squares) / n[..., None] / unit[..., None] / unit[:, :, None])

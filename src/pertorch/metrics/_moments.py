@@ -11,12 +11,16 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.metrics._base import REPLICATES, Metric, Needs, over_pairs
+from pertorch.metrics._base import REPLICATES, Metric, Needs, group_totals, over_pairs
 from pertorch.ops import segment
 from pertorch.ops.segment import Moments
 
 if TYPE_CHECKING:
-    from pertorch.data import Cells, Pairs
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pertorch.data import Cells, Pairs, Slab
+    from pertorch.stats import Columns
 
 BATCH_BYTES = 256 * 2**20  # of one moment of all groups in the replicates evaluated together
 # Reduced at once: on a CPU by each thread, and so much that it stays in the core's cache.
@@ -30,24 +34,42 @@ def fit_batch(cells: Cells) -> int:
     return max(1, min(REPLICATES, BATCH_BYTES // max(1, 8 * len(cells.sizes) * cells.n_features)))
 
 
-def group_means(cells: Cells, device: torch.device, weights: Tensor | None) -> Tensor:
+def group_means(cells: Cells, device: torch.device, weights: Columns | None) -> Tensor:
     """Means of the groups, shape ``(k, r, p)``, float64, on `device`."""
-    sums = _reduce(cells, device, weights, segment.group_sums, segment.csr_group_sums)
-    return sums.div_(segment.group_weights(cells.offsets, weights).to(device))
+    if not cells.is_near and weights is None:
+        sums = cells.reduce_slabs(_sums_of_slab, segment.merge_sums).sums.to(device)
+    else:
+        sums = _reduce(cells, device, weights, segment.group_sums, segment.csr_group_sums)
+    return sums.div_(group_totals(cells, weights, device)[:, :, None])
 
 
-def group_moments(cells: Cells, device: torch.device, weights: Tensor | None) -> Moments:
+def group_moments(cells: Cells, device: torch.device, weights: Columns | None) -> Moments:
     """Means and variances of the groups, in one pass over the cells."""
+    if not cells.is_near and weights is None:
+        found = cells.reduce_slabs(_moments_of_slab, segment.merge_moments).moments
+        return Moments(*(moment.to(device) for moment in found))
     return _reduce(cells, device, weights, segment.group_moments, segment.csr_group_moments)
 
 
+# Of rows in the order of storage, whatever their group: one pass over a file, or tasks of Dask.
+def _sums_of_slab(slab: Slab, codes: NDArray[np.int64]) -> segment.PartialSums:
+    return segment.chunk_sums(slab.rows, codes)
+
+
+def _moments_of_slab(slab: Slab, codes: NDArray[np.int64]) -> segment.PartialMoments:
+    return segment.chunk_moments(slab.rows, codes)
+
+
 def _reduce(
-    cells: Cells, device: torch.device, weights: Tensor | None, dense: Callable[..., Any], sparse: Callable[..., Any]
+    cells: Cells, device: torch.device, weights: Columns | None, dense: Callable[..., Any], sparse: Callable[..., Any]
 ) -> Any:
-    """A reduction of a few groups at a time, joined over all of them.
+    """A reduction of a few groups at a time, joined over all of them; of a file, weighted, in parts that fit.
 
     Stored entries are added up as they are on the host; a GPU, and many columns of weights, had rather a dense product.
     """
+    if not cells.is_near:
+        near = ((part, weights and weights.part(run)) for run, part in cells.parts())
+        return segment.join([_reduce(part, device, columns, dense, sparse) for part, columns in near])
     as_stored = cells.matrix.is_sparse and device.type == "cpu" and weights is None
 
     def work(groups: slice) -> Any:
@@ -56,10 +78,10 @@ def _reduce(
         if as_stored:
             return sparse(cells.csr_rows(start, stop), offsets - start)
         slabs = ((at - start, rows) for at, rows in cells.slabs(device, groups))
-        return dense(slabs, offsets - start, None if weights is None else weights[start:stop])
+        return dense(slabs, offsets - start, None if weights is None else weights.of(groups, device))
 
     cost = cells.sizes.double() * (cells.matrix.entries_per_row if as_stored else cells.n_features)
-    total = float(cost.sum()) * (1 if weights is None else weights.shape[1])
+    total = float(cost.sum()) * (1 if weights is None else weights.n_replicates)
     runs = segment.batches(cost, ENTRIES[device.type])
     shared = [[run] for run in runs] if total > ALONE else [runs]
     parts = map_threads(lambda some: [work(run) for run in some], shared, device)
@@ -85,7 +107,7 @@ class MomentMetric(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         moments = group_moments(cells, devices[0], weights)

@@ -15,12 +15,14 @@ from pertorch.metrics._base import Metric
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
+    from pertorch.stats import Columns
 
 
 class ResampledMetric(Metric):
     """A function of the cells themselves."""
 
     unit: ClassVar[str] = "replicates"
+    in_memory: ClassVar[bool] = True
 
     @abstractmethod
     def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
@@ -36,11 +38,11 @@ class ResampledMetric(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         pairs, columns = pairs.cpu(), []
-        for replicate in [cells] if weights is None else map(cells.resampled, weights.T):
+        for replicate in [cells] if weights is None else map(cells.resampled, weights.on(devices[0]).T):
             try:
                 values = self.values(replicate, pairs, devices[0])
             except ValueError as error:

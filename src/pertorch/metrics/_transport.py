@@ -15,7 +15,7 @@ from pertorch.solvers.sinkhorn import Clouds, Rule, Sinkhorn, costs, solve
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
-    from pertorch.stats import Weights
+    from pertorch.stats import Columns, Weights
 
 DRAWN_BYTES = 2**28  # of the cells drawn in the replicates that are evaluated together
 NAMED = 5  # pairs that a warning names
@@ -48,6 +48,7 @@ class Wasserstein(Metric):
 
     name: ClassVar[str] = "wasserstein"
     is_distance: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = True
     debiased: bool = False
     epsilon: float | None = None
     threshold: float = 1e-3
@@ -74,7 +75,8 @@ class Wasserstein(Metric):
     ) -> Tensor:
         """See :class:`Metric`. Warns once, naming the pairs that did not converge."""
         self.needs.check(self.name, cells, pairs)
-        parts = [self._solve(cells, pairs, devices, w, tick) for w in self.replicates(cells, weights, devices[0])]
+        cells = cells.near(always=self.in_memory)
+        parts = [self._solve(cells, pairs, devices, w, tick) for w in self.replicates(cells, weights)]
         self._warn(cells, pairs, torch.cat([part.converged for part in parts], 1))
         return torch.cat([part.cost for part in parts], 1)
 
@@ -96,7 +98,7 @@ class Wasserstein(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Tensor:
         return self._solve(cells, pairs, devices, weights, tick).cost
@@ -106,13 +108,13 @@ class Wasserstein(Metric):
         cells: Cells,
         pairs: Pairs,
         devices: Sequence[torch.device],
-        weights: Tensor | None,
+        weights: Columns | None,
         tick: Callable[[int], object] | None,
     ) -> Sinkhorn:
         """Costs of all pairs in some replicates, and how they were reached: ``(p, r)`` each."""
-        device, n_replicates = devices[0], 1 if weights is None else weights.shape[1]
-        rows = cells.on(device)
-        clouds = Clouds.of(rows.double() if self.threshold < 1e-4 else rows, cells.offsets, weights)
+        device, n_replicates = devices[0], 1 if weights is None else weights.n_replicates
+        rows, drawn = cells.on(device), None if weights is None else weights.on(device)
+        clouds = Clouds.of(rows.double() if self.threshold < 1e-4 else rows, cells.offsets, drawn)
         replicate = torch.arange(n_replicates, device=device) * len(cells.sizes)
         left, right = (side.to(device)[:, None] + replicate for side in (pairs.left, pairs.right))
         done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick)

@@ -6,11 +6,12 @@ from pertorch.stats._permutations import Permutations, indicators
 from pertorch.stats._streams import shuffled, uniform
 from pertorch.stats._subsamples import subsamples
 from pertorch.stats._two_sample import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
-from pertorch.stats._weights import Bootstrap, Given, Weights
+from pertorch.stats._weights import Bootstrap, Columns, Given, Weights
 
 __all__ = [
     "CI_METHODS",
     "Bootstrap",
+    "Columns",
     "Given",
     "Moments",
     "Permutations",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from pertorch.stats._streams import uniform
 
+DRAWN = {"cpu": 2**20, "cuda": 2**26}  # random numbers at once
+
 
 class Weights(ABC):
     """Replicates of a data set as non-negative integer weights of its cells, made on demand, column by column."""
 
     n_replicates: int
+    keeps_sizes: ClassVar[bool] = False  # whether the weights of each group add up to its cells, in every replicate
 
     @abstractmethod
     def columns(self, start: int, stop: int, device: torch.device) -> Tensor:
@@ -23,6 +26,55 @@ class Weights(ABC):
 
         Cells are in group order, as in :class:`pertorch.data.Cells`.
         """
+
+    def part(self, groups: slice) -> Weights | None:
+        """The weights of a run of groups, if they can be had without the others."""
+        del groups
+        return None
+
+
+@final
+class Columns:
+    """Some replicates of the cells, made where and when they are wanted.
+
+    Parameters
+    ----------
+    weights
+        What makes them.
+    offsets
+        Shape ``(k + 1,)``, int64, on the CPU: where each group begins in group order.
+    start, stop
+        First replicate and one past the last.
+    """
+
+    def __init__(self, weights: Weights, offsets: Tensor, start: int, stop: int) -> None:
+        self.weights, self.offsets, self.start, self.stop = weights, offsets, start, stop
+        self._whole: dict[torch.device, Tensor] = {}
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates."""
+        return self.stop - self.start
+
+    def on(self, device: torch.device) -> Tensor:
+        """All of them, shape ``(n, r)``, float32; kept."""
+        if device not in self._whole:
+            self._whole[device] = self.weights.columns(self.start, self.stop, device)
+        return self._whole[device]
+
+    def of(self, groups: slice, device: torch.device) -> Tensor:
+        """Those of the cells of a run of groups, without the others where that can be."""
+        first, last, _ = groups.indices(len(self.offsets) - 1)
+        part = None if self._whole or last - first == len(self.offsets) - 1 else self.weights.part(slice(first, last))
+        if part is not None:
+            return part.columns(self.start, self.stop, device)
+        return self.on(device)[int(self.offsets[first]) : int(self.offsets[last])]
+
+    def part(self, groups: slice) -> Columns:
+        """The replicates of a run of groups."""
+        weights, cuts = self.weights.part(groups), self.offsets[groups.start : groups.stop + 1]
+        assert weights is not None
+        return Columns(weights, cuts - cuts[0], self.start, self.stop)
 
 
 @final
@@ -55,6 +107,7 @@ class Bootstrap(Weights):
         Seed.
     """
 
+    keeps_sizes: ClassVar[bool] = True
     offsets: Tensor
     keys: Tensor
     n_replicates: int
@@ -66,10 +119,16 @@ class Bootstrap(Weights):
         sizes = offsets.diff()
         n, r = int(self.offsets[-1]), stop - start
         group = torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes, output_size=n)
-        first = offsets[group][:, None]
+        key, size, first = (of[group][:, None] for of in (self.keys.to(device), sizes, offsets))
         draw = torch.arange(n, device=device)[:, None] - first
-        replicate = torch.arange(start, stop, device=device)
-        u = uniform(self.seed, self.keys.to(device)[group][:, None], replicate, draw)
-        chosen = first + (u * sizes[group][:, None]).long()
-        counts = torch.zeros(n, r, dtype=torch.int32, device=device)
-        return counts.scatter_add_(0, chosen, torch.ones_like(counts)).float()
+        out = torch.zeros(n, r, device=device)  # what one cell is drawn is far below 2²⁴
+        for some in torch.arange(r, device=device).split(max(1, DRAWN[device.type] // max(1, n))):
+            chosen = first + (uniform(self.seed, key, start + some, draw) * size).long()
+            counts = out[:, int(some[0]) : int(some[-1]) + 1]
+            counts.scatter_add_(0, chosen, torch.ones_like(counts))
+        return out
+
+    def part(self, groups: slice) -> Bootstrap:
+        """See :class:`Weights`."""
+        cuts = self.offsets[groups.start : groups.stop + 1]
+        return replace(self, offsets=cuts - cuts[0], keys=self.keys[groups])

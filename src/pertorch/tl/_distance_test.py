@@ -158,6 +158,8 @@ class DistanceTest:
         distinct, position = pairs.distinct(len(groups.names), symmetric=False)
         distance, pvalue = np.zeros(len(distinct)), np.ones(len(distinct))
         if len(distinct):
+            self._metric.needs.check(self.metric, cells, distinct)
+            cells = cells.near(always=self._metric.in_memory)
             metric = self._metric.bound(cells, devices[0])
             evaluated, where = distinct.distinct(len(groups.names), symmetric=metric.symmetric)
             distance = metric.evaluate(cells, evaluated, devices)[:, 0].cpu()[where].numpy()
@@ -200,6 +202,20 @@ def _nulls(
     tick: Callable[[int], object],
 ) -> NDArray[np.float64]:
     """Null distribution of each pair, ``(pairs, replicates)``, by the metric's own way where it has one."""
+    batches = cells.pair_batches(pairs, devices[0], dense=isinstance(metric, KernelMetric))
+    nulls = [_nulls_of(metric, some, local, permutations[run], devices, tick) for run, some, local in batches]
+    return np.concatenate(nulls)
+
+
+def _nulls_of(
+    metric: Metric,
+    cells: Cells,
+    pairs: Pairs,
+    permutations: Sequence[Permutations],
+    devices: Sequence[torch.device],
+    tick: Callable[[int], object],
+) -> NDArray[np.float64]:
+    """Of pairs whose cells fit in memory together."""
     if isinstance(metric, KernelMetric):
         return kernel_nulls(metric, cells, pairs, permutations, devices, tick).numpy()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from pertorch.data._storage._base import OnFile, Rows
 from pertorch.data._storage._convert import canonical_csr, dense, native
@@ -44,9 +46,54 @@ class DaskRows(OnFile):
         if stop > start:
             yield slice(start, stop)
 
+    @cached_property
+    def chunks(self) -> list[tuple[slice, Any]]:
+        """Each run of rows that is a chunk, and the task that computes it, as :meth:`read` would have it."""
+        from dask.delayed import delayed
+
+        ends = np.cumsum([0, *self.values.chunks[0]]).tolist()
+        blocks = self.values.to_delayed(optimize_graph=True)
+        runs = [slice(*ends[i : i + 2]) for i in range(len(blocks))]
+        return [
+            (run, delayed(_beside)(list(row))) for run, row in zip(runs, blocks, strict=True) if run.stop > run.start
+        ]
+
+    def task(self, index: NDArray[np.int64]) -> Any:
+        """The task that gathers these rows, in this order; what travels to it is the rows alone."""
+        from dask.delayed import delayed
+
+        order = np.argsort(index, kind="stable")
+        ascending, picked = index[order], []
+        for run, chunk in self.chunks:
+            low, high = np.searchsorted(ascending, [run.start, run.stop])
+            if low < high:
+                picked.append(delayed(_pick)(chunk, ascending[low:high] - run.start))
+        return delayed(_gather)(picked, order, self.shape[1], self.dtype, self.is_sparse)
+
     def read(self, rows: slice) -> Rows:
         """See :class:`Storage`."""
         return on_host(self.values[rows].compute())
+
+
+def _beside(blocks: list[Any]) -> Rows:
+    """A run of rows from its blocks of columns."""
+    blocks = [on_host(block) for block in blocks]
+    if len(blocks) == 1:
+        return blocks[0]
+    return canonical_csr(sp.hstack(blocks, format="csr")) if sp.issparse(blocks[0]) else np.concatenate(blocks, 1)
+
+
+def _pick(rows: Rows, index: NDArray[np.int64]) -> Rows:
+    return rows[index]
+
+
+def _gather(parts: list[Rows], order: NDArray[np.int64], n_columns: int, dtype: np.dtype[Any], is_sparse: bool) -> Rows:
+    """Rows picked in ascending order, put in the order asked for."""
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    if not parts:
+        return sp.csr_array((0, n_columns), dtype=dtype) if is_sparse else np.empty((0, n_columns), dtype)
+    return canonical_csr(sp.vstack(parts, format="csr"))[back] if is_sparse else np.concatenate(parts)[back]
 
 
 def on_host(chunk: Any) -> Rows:

@@ -1,0 +1,79 @@
+"""A matrix worked on where it is: slab by slab here, or as tasks of Dask whose results alone travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from pertorch.data._matrix import Matrix, Slab, densify
+from pertorch.data._storage import SLAB_BYTES, DaskRows, HostArray
+from pertorch.exec import compute_tasks, map_reduce, reduce_tasks
+
+R = TypeVar("R")
+
+
+def reduce_slabs(
+    matrix: Matrix, work: Callable[[Slab, Any], R], merge: Callable[[list[R]], R], of_rows: NDArray[Any]
+) -> R:
+    """Merge what `work` makes of every slab, in a tree whose shape the number of slabs alone decides.
+
+    Slabs of a matrix in memory or in a file are worked on here, in threads, one pass in all. Chunks of Dask are tasks:
+    nothing but results leaves the workers.
+
+    Parameters
+    ----------
+    matrix
+        At least one row.
+    work
+        Called with a slab, and with what `of_rows` has for its rows. For Dask, a function of a module.
+    merge
+        From results of neighbouring slabs to one of their kind. For Dask, a function of a module.
+    of_rows
+        An array whose first axis goes by row.
+
+    Raises
+    ------
+    ValueError, OSError
+        As :meth:`Matrix.slabs`.
+    """
+    if not isinstance(matrix._storage, DaskRows):
+        return map_reduce(matrix.slabs(SLAB_BYTES), lambda slab: work(slab, of_rows[slab.cells]), merge)
+    from dask.delayed import delayed
+
+    bare, chunks = _bare(matrix), matrix._storage.chunks
+    tasks = [delayed(_on_chunk)(bare, run.start, chunk, work, of_rows[run]) for run, chunk in chunks]
+    found: R = compute_tasks([reduce_tasks(tasks, merge)])[0]
+    return found
+
+
+def rows_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
+    """The task of Dask that gives :meth:`Matrix.rows`, on the host: where it runs, rows are gathered from chunks."""
+    from dask.delayed import delayed
+
+    assert isinstance(matrix._storage, DaskRows)
+    return delayed(_dense_rows)(_bare(matrix), matrix._storage.task(index), index)
+
+
+def _bare(matrix: Matrix) -> Any:
+    """A matrix of no rows by the same name and dtype: what a task needs to check the rows it gets."""
+    from dask.delayed import delayed
+
+    none: NDArray[Any] = np.empty((0, matrix.shape[1]), np.dtype(str(matrix._storage.dtype)))
+    return delayed(Matrix(matrix.name, HostArray(none), matrix.dtype))
+
+
+def _on_chunk(bare: Matrix, start: int, stored: Any, work: Callable[[Slab, Any], R], of_rows: Any) -> R:
+    index = np.arange(start, start + stored.shape[0])
+    rows = bare._checked_csr(stored, index) if sp.issparse(stored) else bare._checked(stored, index)
+    return work(Slab(start, rows), of_rows)
+
+
+def _dense_rows(bare: Matrix, stored: Any, index: NDArray[np.int64]) -> torch.Tensor:
+    if sp.issparse(stored):
+        return densify(bare._checked_csr(stored, index), torch.device("cpu"))
+    return bare._checked(stored, index)

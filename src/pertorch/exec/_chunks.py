@@ -1,0 +1,94 @@
+"""One function over the chunks of a matrix, its results merged: here, or as tasks of Dask's scheduler.
+
+Dask is imported only where tasks are handed in, so by someone who has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from pertorch.exec._threads import map_ahead
+
+T = TypeVar("T")
+R = TypeVar("R")
+FAN_IN = 8  # results merged at once
+
+
+def map_reduce(chunks: Iterable[T], work: Callable[[T], R], merge: Callable[[list[R]], R]) -> R:
+    """Merge ``work(chunk)`` of all chunks, `FAN_IN` at a time, as they come.
+
+    Which results are merged with which depends on the number of chunks alone: so do the bits. No more than `FAN_IN`
+    results a level are held, and a few chunks.
+
+    Parameters
+    ----------
+    chunks
+        One at least, as they are read.
+    work
+        Called in threads.
+    merge
+        From neighbouring results to one of their kind.
+    """
+    levels: list[list[R]] = []
+    for result in map_ahead(work, chunks):
+        _push(levels, 0, result, merge)
+    while len(levels) > 1:  # what is left over, from the leaves up
+        rest = levels.pop(0)
+        if rest:
+            levels[0].append(_merged(rest, merge))
+    return _merged(levels[0], merge)
+
+
+def reduce_tasks(tasks: Sequence[Any], merge: Callable[[list[R]], R]) -> Any:
+    """The same tree as one task of Dask, of tasks that give the results."""
+    from dask.delayed import delayed
+
+    while len(tasks) > 1:
+        runs = [tasks[start : start + FAN_IN] for start in range(0, len(tasks), FAN_IN)]
+        tasks = [run[0] if len(run) == 1 else delayed(merge)(list(run)) for run in runs]
+    return tasks[0]
+
+
+def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = None) -> list[Any]:
+    """What tasks of Dask give, on the scheduler that is current.
+
+    Parameters
+    ----------
+    tasks
+        Of ``dask.delayed``.
+    done
+        Called with the position of each task, when it is done.
+    """
+    from dask.base import compute, get_scheduler
+    from dask.callbacks import Callback
+
+    position = {task.key: i for i, task in enumerate(tasks)}
+
+    def finished(key: Any, *_: Any) -> None:
+        if done and key in position:
+            done(position[key])
+
+    client: Any = getattr(get_scheduler(), "__self__", None)  # of a cluster, if that is what is current
+    if type(client).__module__.partition(".")[0] != "distributed":
+        with Callback(posttask=finished):
+            return list(compute(*tasks, optimize_graph=False))
+    from distributed import as_completed
+
+    futures = client.compute(list(tasks), optimize_graph=False)
+    for future in as_completed(futures, raise_errors=False):
+        finished(future.key)
+    return list(client.gather(futures))
+
+
+def _push(levels: list[list[R]], level: int, result: R, merge: Callable[[list[R]], R]) -> None:
+    if level == len(levels):
+        levels.append([])
+    levels[level].append(result)
+    if len(levels[level]) == FAN_IN:
+        full, levels[level] = levels[level], []
+        _push(levels, level + 1, merge(full), merge)
+
+
+def _merged(results: list[R], merge: Callable[[list[R]], R]) -> R:
+    return results[0] if len(results) == 1 else merge(results)

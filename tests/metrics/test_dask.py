@@ -1,0 +1,146 @@
+"""The same numbers on the scheduler of this process, on a cluster of two, and where one of the two is killed."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import cloudpickle
+import dask
+import dask.array as da
+import distributed
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import pertorch
+from pertorch import Distance, DistanceTest
+from pertorch.exec import FAN_IN, compute_tasks, map_reduce, reduce_tasks
+from testing.pertorch import assert_close
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+TIGHT = 3e-5  # GB: far less than the cells
+
+
+@pytest.fixture(scope="module")
+def values():
+    return np.random.default_rng(3).gamma(2.0, size=(400, 6)) * (np.arange(400) % 5 + 1)[:, None] ** 0.2
+
+
+@pytest.fixture(scope="module")
+def obs():
+    return pd.DataFrame(
+        {"g": pd.Categorical(np.array([*"abcde"])[np.arange(400) % 5])}, index=np.arange(400).astype(str)
+    )
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two processes: the tests share them, for each takes a second to start."""
+    with (
+        distributed.LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def screen(x, obs):
+    return ad.AnnData(obs=obs.copy(), layers={"x": x}, shape=x.shape)
+
+
+def chunked(values, form=np.asarray):
+    return da.concatenate(
+        [da.from_array(form(values[i : i + 50]), chunks=(50, 6), asarray=False) for i in range(0, 400, 50)]
+    )
+
+
+def tables(adata):
+    found = [
+        Distance(name, layer_key="x").pairwise(adata, "g") for name in ("edistance", "t_test", "spearman_distance")
+    ]
+    found += Distance(layer_key="x").onesided_distances(adata, "g", "c", bootstrap=True, n_bootstrap=20)
+    return [*found, DistanceTest(n_perms=20, layer_key="x")(adata, "g", "c")]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_schedulers_do_not_show(values, obs, client, form, fits):
+    with pertorch.settings.override(memory_gb=None if fits else TIGHT):
+        expected = tables(screen(form(values), obs))
+        on_cluster = tables(screen(chunked(values, form), obs))
+        with dask.config.set(scheduler="threads"):
+            in_threads = tables(screen(chunked(values, form), obs))
+    for a, b, c in zip(expected, on_cluster, in_threads, strict=True):
+        np.testing.assert_array_equal(b, c)
+        assert_close(b, a, rel=1e-12, scale=1)
+
+
+def test_columns_in_chunks_too(values, obs):
+    x = da.from_array(values, chunks=(70, 4))
+    for name in ("edistance", "euclidean"):
+        for budget in (None, TIGHT):
+            with pertorch.settings.override(memory_gb=budget):
+                found, expected = (Distance(name, layer_key="x").pairwise(screen(v, obs), "g") for v in (x, values))
+            assert_close(found, expected, rel=1e-12, scale=1)
+
+
+def fatal(block, folder, block_info=None):
+    """A chunk whose worker dies when it first computes it, while other tasks are under way."""
+    if block_info and block_info[0]["chunk-location"][0] == 5:
+        try:
+            (Path(folder) / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return block
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return block
+
+
+def test_a_worker_killed_in_mid_run(values, obs, client, tmp_path):
+    x = chunked(values).map_blocks(fatal, folder=str(tmp_path), meta=np.empty((0, 0)))
+    with pertorch.settings.override(memory_gb=TIGHT):
+        expected = Distance(layer_key="x").pairwise(screen(chunked(values), obs), "g")
+        found = Distance(layer_key="x").pairwise(screen(x, obs), "g")
+    assert (tmp_path / "died").exists()
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_what_is_wrong_is_said_as_in_memory(values, obs, client):
+    bad = values.copy()
+    bad[123, 2] = np.nan
+    for budget in (None, TIGHT):
+        for name in ("edistance", "euclidean"):
+            with (
+                pertorch.settings.override(memory_gb=budget),
+                pytest.raises(
+                    ValueError, match=r"layers\['x'\] holds NaN or infinity in 1 cell\(s\), the first at row 123"
+                ),
+            ):
+                Distance(name, layer_key="x").pairwise(screen(chunked(bad), obs), "g")
+
+
+def test_progress_adds_up(values, obs, client, monkeypatch):
+    done = []
+    adata = screen(chunked(values), obs)
+    with pertorch.settings.override(memory_gb=TIGHT):
+        for scheduler in ("threads", client):
+            with dask.config.set(scheduler=scheduler):
+                total = compute_tasks([dask.delayed(lambda i=i: i)() for i in range(9)], done.append)
+            assert total == list(range(9))
+    assert sorted(done) == sorted([*range(9)] * 2)
+    del adata, monkeypatch
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 64, 65, 100])
+def test_the_tree_is_the_same_here_and_in_tasks(n):
+    def merge(parts):
+        assert 1 < len(parts) <= FAN_IN
+        return f"({' '.join(parts)})"
+
+    here = map_reduce(range(n), str, merge)
+    tasks = reduce_tasks([dask.delayed(str)(i) for i in range(n)], merge)
+    assert here == compute_tasks([tasks])[0]
+    assert here.replace("(", "").replace(")", "") == " ".join(map(str, range(n)))

@@ -1,0 +1,192 @@
+"""Every metric on every home of a matrix: the bits of the same numbers in memory, within the budget and beyond it."""
+
+import itertools
+
+import anndata as ad
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import zarr
+from anndata.io import sparse_dataset, write_elem
+
+import pertorch
+from pertorch import Distance, DistanceTest
+from pertorch.data import Cells, Matrix, open_matrix
+from pertorch.data._storage import _base, _file
+from pertorch.metrics import METRICS, CentroidMetric, MomentMetric, list_metrics
+from testing.pertorch import assert_close
+
+HELD_WHOLE = {"mahalanobis", "wasserstein", "ks_test", "nb_ll", "classifier_proba", "classifier_cp"}
+MERGED = {m.name for m in METRICS.values() if issubclass(m, CentroidMetric | MomentMetric)} | {
+    "mean_var_distribution",
+    "mmd",
+}
+TIGHT = 5e-6  # GB: half of it holds about half of the cells
+
+
+@pytest.fixture(scope="module")
+def values():
+    rng = np.random.default_rng(7)
+    return rng.negative_binomial(2, 0.3 + 0.1 * (np.arange(101) % 4)[:, None], size=(101, 6)).astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def obs():
+    """Groups scattered over the file; some cells in none."""
+    labels = np.random.default_rng(1).permutation(np.repeat(["ctrl", "a", "b", None], [34, 24, 26, 17]))
+    labels = pd.Categorical(labels, ["ctrl", "a", "b"])
+    return pd.DataFrame({"target": labels}, index=np.arange(101).astype(str))
+
+
+def memory(values, obs, form):
+    return ad.AnnData(obs=obs.copy(), layers={"x": form(values)}, shape=values.shape)
+
+
+def backed(values, obs, form, folder):
+    ad.AnnData(form(values), obs=obs).write_h5ad(folder / "x.h5ad")
+    found = ad.read_h5ad(folder / "x.h5ad", backed="r")
+    return found, "X"
+
+
+def in_zarr(values, obs, form, folder):
+    group = zarr.open_group(folder / "x.zarr", mode="w", zarr_format=2)
+    write_elem(group, "x", form(values), dataset_kwargs={"chunks": (10, 6)} if form is np.asarray else {})
+    stored = group["x"] if form is np.asarray else sparse_dataset(group["x"])
+    return ad.AnnData(obs=obs.copy(), layers={"x": stored}, shape=values.shape), "x"
+
+
+def in_dask(values, obs, form, folder):
+    chunks = [da.from_array(form(values[i : i + 17]), chunks=(17, 6), asarray=False) for i in range(0, 101, 17)]
+    return ad.AnnData(obs=obs.copy(), layers={"x": da.concatenate(chunks)}, shape=values.shape), "x"
+
+
+HOMES = {
+    "backed": (backed, np.asarray),
+    "backed-csr": (backed, sp.csr_matrix),
+    "backed-csc": (backed, sp.csc_matrix),
+    "zarr": (in_zarr, np.asarray),
+    "zarr-csr": (in_zarr, sp.csr_matrix),
+    "dask": (in_dask, np.asarray),
+    "dask-csr": (in_dask, sp.csr_matrix),
+}
+
+
+@pytest.fixture(params=HOMES)
+def homes(request, values, obs, tmp_path):
+    """The numbers in memory, the same elsewhere, and the key of the latter."""
+    make, form = HOMES[request.param]
+    with dask.config.set(scheduler="threads"):
+        far, key = make(values, obs, form, tmp_path)
+        yield memory(values, obs, sp.csr_matrix if form is sp.csc_matrix else form), far, key
+    if far.isbacked:
+        far.file.close()
+
+
+def tables(adata, key, name):
+    distance = Distance(name, layer_key=key)
+    found = [distance.pairwise(adata, "target")]
+    found += distance.onesided_distances(adata, "target", "ctrl", bootstrap=True, n_bootstrap=2)
+    return found
+
+
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("name", [m.name for m in list_metrics()])
+def test_every_metric_of_every_home(homes, name, fits, monkeypatch):
+    near, far, key = homes
+    guessed = (
+        far.layers and hasattr(far.layers["x"], "chunks") and open_matrix(far, key).is_sparse
+    )  # what Dask will hold
+    whole = []
+    plain = Matrix.taken
+
+    def taken(matrix, index):
+        whole.append(len(index))
+        return plain(matrix, index)
+
+    monkeypatch.setattr(Matrix, "taken", taken)
+    with pertorch.settings.override(memory_gb=None if fits else TIGHT):
+        for expected, found in zip(tables(near, "x", name), tables(far, key, name), strict=True):
+            if fits or name not in MERGED:
+                np.testing.assert_array_equal(expected, found)
+            else:
+                assert_close(found, expected, rel=1e-12)
+    assert not whole or fits or guessed or name in HELD_WHOLE or max(whole) < 84
+
+
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("name", ["edistance", "euclidean", "ks_test"])
+def test_distance_tests_of_every_home(homes, name, fits):
+    near, far, key = homes
+    with pertorch.settings.override(memory_gb=None if fits else TIGHT):
+        expected, found = (
+            DistanceTest(name, n_perms=20, layer_key=k)(a, "target", "ctrl") for a, k in ((near, "x"), (far, key))
+        )
+    pd.testing.assert_frame_equal(expected, found, rtol=0 if fits or name not in MERGED else 1e-12, atol=0)
+
+
+def test_a_file_is_gathered_in_one_pass(values, obs, tmp_path, monkeypatch):
+    far, key = in_zarr(values, obs, np.asarray, tmp_path)
+    read, plain = [], _file.FileRows.read
+
+    def noted(self, rows):
+        read.append(rows)
+        return plain(self, rows)
+
+    monkeypatch.setattr(_file.FileRows, "read", noted)
+    monkeypatch.setattr(_base, "SLAB_BYTES", 1000)
+    Distance(layer_key=key).pairwise(far, "target", bootstrap=True, n_bootstrap=200)
+    assert 5 < len(read) <= 11
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(read))
+
+
+def test_one_against_all_reads_each_band_once(values, obs, tmp_path, monkeypatch):
+    """Five groups of 20 cells, each a band; the one stands in the middle."""
+    obs = obs.assign(target=np.random.default_rng(2).permutation(np.repeat([*"vwxyz", None], [20, 20, 20, 20, 20, 1])))
+    far, key = in_zarr(values, obs, np.asarray, tmp_path)
+    read, plain = [], Cells.rows
+
+    def noted(cells, start, stop, device):
+        read.append((start, stop))
+        return plain(cells, start, stop, device)
+
+    monkeypatch.setattr(Cells, "rows", noted)
+    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 45 * 1e-9):
+        Distance(layer_key=key).onesided_distances(far, "target", "x")
+    assert sorted(read) == [(start, start + 20) for start in range(0, 100, 20)]
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_a_screen_opened_lazily(values, obs, tmp_path, store):
+    pytest.importorskip("xarray")
+    near = memory(values, obs, sp.csr_matrix)
+    getattr(near, f"write_{store}")(tmp_path / f"x.{store}")
+    far = ad.experimental.read_lazy(tmp_path / f"x.{store}")
+    for name in ("edistance", "t_test"):
+        found = Distance(name, layer_key="x").onesided_distances(far, "target", "ctrl")
+        pd.testing.assert_series_equal(found, Distance(name, layer_key="x").onesided_distances(near, "target", "ctrl"))
+
+
+def test_a_test_of_sparse_cells_makes_no_more_dense_than_a_pair_or_the_budget(values, monkeypatch):
+    labels = np.repeat([*"abcdefgh"], [20, 9, 9, 9, 9, 9, 9, 27])
+    x = sp.csr_matrix(values)
+    adata = ad.AnnData(
+        obs=pd.DataFrame({"g": labels}, index=np.arange(101).astype(str)), layers={"x": x}, shape=x.shape
+    )
+    test, dense = DistanceTest(n_perms=30, layer_key="x"), []
+    whole = test(adata, "g", "a")
+    plain = Cells.on
+
+    def noted(cells, device):
+        dense.append(int(cells.offsets[-1]))
+        return plain(cells, device)
+
+    monkeypatch.setattr(Cells, "on", noted)
+    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 40.5 * 1e-9):
+        found = test(adata, "g", "a")
+    assert max(dense) == 47  # of the pair with the largest group; else 38
+    assert sorted(set(dense)) == [38, 47]
+    assert_close(found["distance"], whole["distance"], rel=1e-9, scale=1)
+    pd.testing.assert_series_equal(found["pvalue"], whole["pvalue"])
