@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pertorch.data import Matrix
 from pertorch.exec import upload
 from pertorch.solvers.projection import Controls, Targets
 from pertorch.tl._gathered import Gathered
@@ -112,8 +113,9 @@ def way_to_read(
 ) -> Callable[[Wanted, torch.device], Tensor]:
     """How a batch is best read: float64, shape ``(B, n, k)``, anything in the padding.
 
-    On a CPU, and what was gathered, target by target. For a GPU single values are picked out of an array on the host; what lies on the GPU, or is
-    made there, is made at all markers in a few launches, and each cell keeps what is its own.
+    On a CPU, and of what was gathered, target by target. For a GPU single values are picked out of an array on the
+    host; what lies on the GPU, or is made there, is made at all markers in a few launches, and each cell keeps what is
+    its own.
     """
     if device.type == "cpu" or not len(union) or isinstance(signature.matrix, Gathered):
         return partial(_target_by_target, signature)
@@ -136,6 +138,7 @@ def _target_by_target(signature: Signature, wanted: Wanted, device: torch.device
 
 def _picked(signature: StoredSignature, wanted: Wanted, device: torch.device) -> Tensor:
     target, place = (torch.from_numpy(i) for i in np.nonzero(wanted.inside))
+    assert isinstance(signature.matrix, Matrix)
     found = signature.matrix.pick(torch.from_numpy(wanted.cells[wanted.inside]), torch.from_numpy(wanted.genes)[target])
     values = torch.zeros(*wanted.cells.shape, found.shape[1], dtype=torch.float64, device=device)
     values[target.to(device), place.to(device)] = upload(found, device).double()

@@ -102,10 +102,13 @@ def lda(
             "Lower min_de_genes or logfc_threshold, or check perturbation_type."
         )
     device = resolve_devices()[0]
-    axes = _axes(matrix, controls, groups, n_comps or 50, device)
     rows = np.flatnonzero(perturbed | (codes == screen.control))
-    features = _project(matrix, rows, axes, device)
     labels, classes = np.unique(codes[rows], return_inverse=True)
+    if matrix.is_file:  # read once, as it is stored
+        matrix, groups = matrix.taken(rows), [np.searchsorted(rows, cells) for cells in groups]
+        controls, rows = np.searchsorted(rows, controls), np.arange(len(rows))
+    axes = _axes(matrix, controls, groups, n_comps or 50, device)
+    features = _project(matrix, rows, axes, device)
     loadings = discriminants(features, torch.from_numpy(classes).to(device), len(labels))
     of_genes = axes @ loadings
     largest = of_genes.gather(0, of_genes.abs().argmax(0, keepdim=True))

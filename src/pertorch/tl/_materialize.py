@@ -25,12 +25,11 @@ def materialize(signature: Signature, device: torch.device, output: Output, batc
     read = signature.reader(device)
     probe = read(torch.linspace(0, n - 1, min(n, PROBED), dtype=torch.float64, device=device).long())
     item = probe.element_size()
-    density = float(torch.count_nonzero(probe)) / max(1, probe.numel())
     step = batch_size or max(1, SLAB_BYTES[device.type] // max(1, n_genes * item))
     cells = torch.arange(n, device=device).split(step)
     bar = partial(track, total=n, what="signature", unit="cells", size=lambda block: block.shape[0])
-    if output == "sparse" or (output == "auto" and density * (item + 4) < item):
-        return sp.vstack(list(bar(map_threads(lambda rows: _compressed(read(rows)), cells, device))), format="csr")
+    if output == "sparse" or (output == "auto" and is_smaller(probe)):
+        return sp.vstack(list(bar(map_threads(lambda rows: compressed(read(rows)), cells, device))), format="csr")
     out = np.empty((n, n_genes), dtype=probe.numpy(force=True).dtype)
     target = torch.from_numpy(out)
     if device.type == "cpu":
@@ -41,7 +40,13 @@ def materialize(signature: Signature, device: torch.device, output: Output, batc
     return out
 
 
-def _compressed(block: Tensor) -> sp.csr_array:
+def is_smaller(probe: Tensor) -> bool:
+    """Whether CSR is smaller than dense, by the look of these cells."""
+    item = probe.element_size()
+    return int(torch.count_nonzero(probe)) * (item + 4) < probe.numel() * item
+
+
+def compressed(block: Tensor) -> sp.csr_array:
     """CSR on the host: from a GPU only what is not zero travels."""
     if block.device.type == "cpu":
         return sp.csr_array(block.numpy())

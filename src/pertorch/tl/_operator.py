@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix, open_matrix
+from pertorch.exec import memory_budget
 from pertorch.ops.segment import expand
-from pertorch.tl._gathered import Gathered
+from pertorch.tl._gathered import SLAB_SHARE, Gathered
 from pertorch.tl._screen import Screen, split_key
 
 if TYPE_CHECKING:
@@ -66,6 +67,19 @@ class Signature(ABC):
     def block(self, rows: Rows, device: torch.device, columns: Rows | None = None) -> Tensor:
         """These cells and genes, read once: see :meth:`reader`."""
         return self.reader(device, columns)(_on(device, rows))
+
+
+class Difference(Signature):
+    """One that is made: reference minus cell."""
+
+    @abstractmethod
+    def reference(self, device: torch.device, columns: Rows | None = None) -> Reader:
+        """A function of rows, as :meth:`reader`, that gives what these cells are compared with."""
+
+    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
+        """See :class:`Signature`."""
+        reference = self.reference(device, columns)
+        return lambda rows: reference(rows).sub_(self.matrix.rows(rows, columns))
 
 
 @final
@@ -125,7 +139,7 @@ class Neighbors:
 
 @final
 @dataclass(frozen=True)
-class NeighborSignature(Signature):
+class NeighborSignature(Difference):
     """``log1p(mean of expm1(x) over a cell's neighbours) − x``: a mean of amounts, not of their logarithms.
 
     Attributes
@@ -141,7 +155,7 @@ class NeighborSignature(Signature):
 
     def sources(self, rows: Rows) -> Rows:
         """See :class:`Signature`."""
-        return self.neighbors.of_cells(rows).unique().numpy()
+        return self.neighbors.of_cells(rows).unique().cpu().numpy()
 
     def among(self, rows: Rows, matrix: Gathered) -> NeighborSignature:
         """See :class:`Signature`."""
@@ -160,8 +174,8 @@ class NeighborSignature(Signature):
             self._placed[device] = neighbors, torch.nonzero(used)[:, 0], used.cumsum(0) - 1
         return self._placed[device]
 
-    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
-        """See :class:`Signature`."""
+    def reference(self, device: torch.device, columns: Rows | None = None) -> Reader:
+        """See :class:`Difference`."""
         neighbors, controls, position = self._on(device)
         expressed = self.matrix.rows(controls, columns).expm1_()
 
@@ -170,15 +184,15 @@ class NeighborSignature(Signature):
             counts = neighbors.indptr[rows + 1] - start
             at, _ = expand(start, counts)
             bags = position[neighbors.cells[at]]
-            reference = torch.nn.functional.embedding_bag(bags, expressed, counts.cumsum(0) - counts, mode="mean")
-            return reference.log1p_().sub_(self.matrix.rows(rows, columns))
+            mean = torch.nn.functional.embedding_bag(bags, expressed, counts.cumsum(0) - counts, mode="mean")
+            return mean.log1p_()
 
         return read
 
 
 @final
 @dataclass(frozen=True)
-class SplitSignature(Signature):
+class SplitSignature(Difference):
     """``mean of x over the controls of a cell's split − x``.
 
     Attributes
@@ -195,21 +209,21 @@ class SplitSignature(Signature):
     codes: Rows
     means: NDArray[np.float64]
 
-    def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
-        """See :class:`Signature`."""
+    def reference(self, device: torch.device, columns: Rows | None = None) -> Reader:
+        """See :class:`Difference`."""
         means = self.means if columns is None else self.means[:, columns]
         reference, codes = torch.from_numpy(means).to(device, self.matrix.dtype), _on(device, self.codes)
-        return lambda rows: reference[codes[rows]].sub_(self.matrix.rows(rows, columns))
+        return lambda rows: reference[codes[rows]]
 
 
 def split_signature(matrix: Matrix, screen: Screen, device: torch.device) -> SplitSignature:
     """Compare each cell with the mean of the controls of its split."""
     codes = np.empty(matrix.shape[0], dtype=np.int64)
-    means = np.empty((len(screen.splits), matrix.shape[1]))
     for s, split in enumerate(screen.splits):
         codes[split.members] = s
-        means[s] = _mean(matrix, split.controls, device)
-    return SplitSignature(matrix, codes, means)
+    if matrix.is_file:
+        return SplitSignature(matrix, codes, _means_of_slabs(matrix, screen, codes))
+    return SplitSignature(matrix, codes, np.stack([_mean(matrix, split.controls, device) for split in screen.splits]))
 
 
 def find_signature(adata: AnnData, layer: str | None) -> Signature:
@@ -274,3 +288,15 @@ def _mean(matrix: Matrix, rows: Rows, device: torch.device) -> NDArray[np.float6
     for part in _on(device, rows).split(max(1, 2**26 // max(1, 8 * matrix.shape[1]))):
         total += matrix.rows(part).sum(0, dtype=torch.float64)
     return total.cpu().numpy() / len(rows)
+
+
+def _means_of_slabs(matrix: Matrix, screen: Screen, codes: Rows) -> NDArray[np.float64]:
+    """As :func:`_mean` of each split's controls, in one pass over a file."""
+    split_of = np.where(screen.groups.codes == screen.control, codes, -1)
+    totals = np.zeros((len(screen.splits), matrix.shape[1]))
+    for slab in matrix.slabs(memory_budget(torch.device("cpu")) // SLAB_SHARE):
+        here = split_of[slab.cells]
+        for s in np.unique(here[here >= 0]):
+            rows = slab.rows[np.flatnonzero(here == s)]
+            totals[s] += (rows.astype(np.float64) if sp.issparse(rows) else rows.double()).sum(0)
+    return totals / np.array([[len(split.controls)] for split in screen.splits])

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import numpy as np
@@ -14,13 +16,15 @@ import torch
 
 from pertorch.data import Matrix, as_matrix, nearest, open_matrix
 from pertorch.data._matrix import DEFAULT_EMBEDDING
-from pertorch.exec import resolve_devices
+from pertorch.exec import memory_budget, resolve_devices
 from pertorch.ops.neighbors import check_backend, nearest_neighbors
 from pertorch.solvers.pca import PCA, principal_components
 from pertorch.tl import _materialize
 from pertorch.tl._materialize import Output
 from pertorch.tl._operator import LAYER, Neighbors, NeighborSignature, clear, split_signature, write_implicit
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
+from pertorch.tl._store import check_path, new_store, open_store
+from pertorch.tl._stream import InMemory, stream
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -66,8 +70,9 @@ def perturbation_signature(
     knn_algorithm: str = "brute",
     knn_kwargs: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
-    materialize: bool = True,
+    materialize: bool | None = None,
     output: Output = "auto",
+    out: str | PathLike[str] | None = None,
     copy: bool = False,
     **nndescent: Any,
 ) -> AnnData | None:
@@ -109,10 +114,15 @@ def perturbation_signature(
     materialize
         ``True`` writes the layer. ``False`` stores only what it is made of, and ``mixscape`` and ``mixscale`` compute
         the cells and genes that they need: the neighbours (``obsp["X_pert_neighbors"]``), or the means of the controls
-        (``varm["X_pert_means"]``), and ``uns["X_pert"]``.
+        (``varm["X_pert_means"]``), and ``uns["X_pert"]``. ``None`` is ``True`` where ``X`` is in memory or `out` is
+        given, and ``False`` where ``X`` is in a file or a Dask array.
     output
         Storage of the layer: ``"dense"``, ``"sparse"`` (CSR), or ``"auto"``: dense for a dense ``X``; for a sparse
         one CSR where that is the smaller, as foreseen from 128 cells. A signature has more non-zeros than the data.
+    out
+        A file (``.h5ad``) or store (``.zarr``) to write the layer to instead of memory, slab by slab: an AnnData with
+        the signature as ``X``. It has this name once it is whole; after an error nothing is left of it. The layer is
+        then read from there as it is needed.
     copy
         Whether to return a changed copy.
     **nndescent
@@ -129,9 +139,14 @@ def perturbation_signature(
         If a column does not exist.
     ValueError
         If the control has no cells (at all, or in a split), the representation does not exist or has fewer than
-        `n_pcs` columns, a value is NaN or infinite, or an argument is out of range.
+        `n_pcs` columns, a value is NaN or infinite, or an argument is out of range; if principal components of an ``X``
+        in a file are to be computed and it would not fit into ``settings.memory_gb``.
+    FileExistsError
+        If `out` is there already.
+    OSError
+        If `out` cannot be written.
     ImportError
-        If the library of an approximate algorithm is not installed.
+        If the library of an approximate algorithm, or of `out`, is not installed.
     """
     check_choice("ref_selection_mode", ref_selection_mode, get_args(Mode))
     check_choice("output", output, get_args(Output))
@@ -140,6 +155,9 @@ def perturbation_signature(
     if ref_selection_mode == "split_by" and split_by is None:
         raise ValueError("ref_selection_mode='split_by' needs split_by: name a column of adata.obs.")
     _check_nndescent(nndescent)
+    if out is not None and materialize is False:
+        raise ValueError(f"out={str(out)!r} names a store for the layer, and materialize=False makes none.")
+    path = None if out is None else check_path(out)
     device = resolve_devices()[0]
     check_backend(knn_algorithm, knn_kwargs or {}, cuda=device.type == "cuda")
     screen, matrix = Screen.from_obs(adata, pert_key, control, split_by), open_matrix(adata, "X")
@@ -150,7 +168,8 @@ def perturbation_signature(
         signature: Any = NeighborSignature(matrix, _neighbors(space, screen, n_neighbors, search, device))
     else:
         signature = split_signature(matrix, screen, device)
-    layer = _layer(adata, signature, device, output, batch_size) if materialize else None
+    implicit = matrix.is_file and path is None if materialize is None else not materialize
+    layer = None if implicit else _layer(adata, signature, device, output, batch_size, path)
     target = target_of(adata, copy=copy)
     if layer is None:
         write_implicit(target, signature, screen)
@@ -193,6 +212,7 @@ def _representation(
             )
         return first(matrix, n_pcs)
     n_comps = min(n_pcs or 50, min(expression.shape) - 1)
+    _check_size(expression)
     warnings.warn(
         f"obsm has no 'X_pca': computing {n_comps} principal components of X. Preprocess and compute your own "
         "(for instance scanpy.pp.pca) to choose the genes.",
@@ -205,6 +225,16 @@ def _representation(
         expression.rows(everyone)  # raises, and names the cell
     pca = principal_components(values.astype(f"f{4 if expression.dtype == torch.float32 else 8}", copy=False), n_comps)
     return first(as_matrix(pca.scores, "X_pca"), pca=pca)
+
+
+def _check_size(expression: Matrix) -> None:
+    """Refuse to read a file whose principal components cannot be had within the budget."""
+    nbytes = expression.shape[0] * expression.entries_per_row * (expression.dtype.itemsize + 4)
+    if expression.is_file and nbytes > memory_budget(torch.device("cpu")):
+        raise ValueError(
+            f"obsm has no 'X_pca', and {expression.name}, in a file, takes {nbytes / 1e9:.1f} GB in memory, more than "
+            "settings.memory_gb: compute an embedding into obsm['X_pca'] first, or name one with use_rep."
+        )
 
 
 def _neighbors(
@@ -227,11 +257,23 @@ def _neighbors(
     return Neighbors(cells, indptr)
 
 
-def _layer(adata: AnnData, signature: Any, device: torch.device, output: Output, batch_size: int | None) -> Any:
+def _layer(
+    adata: AnnData, signature: Any, device: torch.device, output: Output, batch_size: int | None, path: Path | None
+) -> Any:
     if output == "auto" and not signature.matrix.is_sparse:
         output = "dense"
-    values = _materialize.materialize(signature, device, output, batch_size)
-    return sp.csr_matrix(values) if sp.issparse(values) and isinstance(adata.X, sp.spmatrix) else values
+    if path is not None:
+        with new_store(path, adata) as store:
+            stream(store, signature, device, output, batch_size)
+        return open_store(path)
+    if signature.matrix.is_file:
+        kept = InMemory(signature.shape)
+        stream(kept, signature, device, output, batch_size)
+        values = kept.whole()
+    else:
+        values = _materialize.materialize(signature, device, output, batch_size)
+    of_matrix = signature.matrix.is_file or isinstance(adata.X, sp.spmatrix)
+    return sp.csr_matrix(values) if sp.issparse(values) and of_matrix else values
 
 
 def _write_pca(adata: AnnData, pca: PCA) -> None:

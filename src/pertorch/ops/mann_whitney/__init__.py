@@ -51,7 +51,7 @@ def u_beside(controls: Tensor, starts: Tensor, values: Tensor, cuts: Tensor, siz
     Parameters
     ----------
     controls, starts
-        The non-zero values of the control, shape ``(c,)``; those of gene ``j`` are ``controls[starts[j]:starts[j + 1]]``.
+        The control's non-zero values, shape ``(c,)``; those of gene ``j`` are ``controls[starts[j]:starts[j + 1]]``.
     values, cuts
         Those of the other groups: gene ``j`` of group ``h`` is ``values[cuts[j, h - 1]:cuts[j, h]]``.
     sizes
