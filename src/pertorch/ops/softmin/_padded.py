@@ -74,24 +74,27 @@ class Alternating:
         error = (self.b * torch.expm1(gap).abs_()).sum(1)
         if not self.twins:
             error += (self.a * torch.expm1(self.alpha - self.target).abs_()).sum(1)
-        return Errors(error, (self.b * gap.square()).sum(1) / 2, self.value())
+        return Errors(error.cpu(), (self.b * gap.square()).sum(1).cpu() / 2, self.value())
 
-    def step(self, omega: Tensor) -> None:
+    def step(self, omega: Tensor, times: int = 1) -> None:
         """See :class:`Potentials`."""
-        found = self.soft.columns(self.alpha) if self.found is None else self.found
-        self.found = None
-        if self.twins:
-            self.alpha = self.beta = (self.alpha + found) / 2
-            return
-        self.beta = torch.lerp(self.beta, found, omega[:, None])
-        self.target = self.soft.rows(self.beta)
-        self.alpha = torch.lerp(self.alpha, self.target, omega[:, None])
+        omega = omega.to(self.alpha.device)[:, None]
+        for _ in range(times):
+            found = self.soft.columns(self.alpha) if self.found is None else self.found
+            self.found = None
+            if self.twins:
+                self.alpha = self.beta = (self.alpha + found) / 2
+            else:
+                self.beta = torch.lerp(self.beta, found, omega)
+                self.target = self.soft.rows(self.beta)
+                self.alpha = torch.lerp(self.alpha, self.target, omega)
 
     def value(self) -> Tensor:
         """See :class:`Potentials`."""
-        return (self.a * self.alpha).sum(1) + (self.b * self.beta).sum(1)
+        return ((self.a * self.alpha).sum(1) + (self.b * self.beta).sum(1)).cpu()
 
     def take(self, kept: Tensor) -> None:
         """See :class:`Potentials`."""
+        kept = kept.to(self.alpha.device)
         self.soft = self.soft.take(kept)
         self.__dict__ |= {k: v[kept] for k, v in self.__dict__.items() if isinstance(v, Tensor)}

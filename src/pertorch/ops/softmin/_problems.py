@@ -42,7 +42,7 @@ class Points(NamedTuple):
 
 @final
 class Errors(NamedTuple):
-    """What a look at the potentials tells of each problem, shape ``(b,)`` each, float64.
+    """What a look at the potentials tells of each problem, shape ``(b,)`` each, float64, on the CPU.
 
     Attributes
     ----------
@@ -63,7 +63,8 @@ class Potentials(Protocol):
     """α and β of a batch of problems, on their way to be each other's soft minima.
 
     They start at ``α_i = −s |x_i|² / 2``. Where the two clouds of each problem are one (twins) so are the potentials,
-    and a step goes half the way to the soft minimum, whatever ω is.
+    and a step goes half the way to the soft minimum, whatever ω is. What there is one number of in a problem, shape
+    ``(b,)``, comes and goes on the CPU, where it is decided how to go on: a look waits for the device once.
     """
 
     shrink: ClassVar[float]  # take() pays where no more than this share of the problems is left
@@ -71,11 +72,11 @@ class Potentials(Protocol):
     def look(self) -> Errors:
         """Errors before the next step, whose soft minima of the columns are kept for it."""
 
-    def step(self, omega: Tensor) -> None:
-        """β and then α go to ``(1 − ω)`` old + ω soft minimum, with each problem's ω, shape ``(b,)``, float64."""
+    def step(self, omega: Tensor, times: int = 1) -> None:
+        """β and then α go to ``(1 − ω)`` old + ω soft minimum, with each problem's ω, float64."""
 
     def value(self) -> Tensor:
-        """``⟨a, α⟩ + ⟨b, β⟩``, shape ``(b,)``, float64."""
+        """``⟨a, α⟩ + ⟨b, β⟩``, float64."""
 
     def take(self, kept: Tensor) -> None:
         """Go on with some of the problems."""

@@ -83,7 +83,7 @@ class _Side(NamedTuple):
 class _Batch:
     """See :class:`Potentials`."""
 
-    shrink: ClassVar[float] = 0.8  # little is copied, but the device waits while the host says so
+    shrink: ClassVar[float] = 0.6  # little is copied, but the device waits while the host cuts the tasks
 
     def __init__(self, engine: Streamed, left: Tensor, right: Tensor, scale: Tensor, twins: bool) -> None:
         self.engine, self.twins, self.found, points = engine, twins, False, engine.points
@@ -91,9 +91,10 @@ class _Batch:
         self.places = torch.stack([row_start, n, n.cumsum(0) - n, column_start, m, m.cumsum(0) - m], 1)
         self.scale = (scale / (engine.scale[left] * engine.scale[right] * LN2)).float()
         self.still = torch.zeros_like(scale)  # ω of a step that only finds the gap
+        self.sizes = {ROWS: n.cpu(), COLUMNS: m.cpu()}
         index, problem = expand(row_start, n)
         self.alpha = _Side.of(points.norm[index] * (scale / -2)[problem])
-        beta = self.alpha.potential if twins else self.alpha.potential.new_zeros(int(m.sum()))
+        beta = self.alpha.potential if twins else self.alpha.potential.new_zeros(int(self.sizes[COLUMNS].sum()))
         self.beta = self.alpha._replace(gap=torch.zeros_like(beta)) if twins else _Side.of(beta)
         self._cut()
         self._move(ROWS, self.still)
@@ -102,18 +103,18 @@ class _Batch:
         """See :class:`Potentials`."""
         self._half_step(COLUMNS, self.still)
         self.found = True
-        return Errors(*self._errors().unbind(1))
+        return Errors(*self._errors().T.contiguous())
 
-    def step(self, omega: Tensor) -> None:
+    def step(self, omega: Tensor, times: int = 1) -> None:
         """See :class:`Potentials`."""
-        if self.twins:
-            if not self.found:
+        omega = (torch.full_like(omega, 0.5) if self.twins else omega).to(self.still.device)
+        for _ in range(times):
+            if self.twins and not self.found:
                 self._half_step(COLUMNS, self.still)
-            self._move(COLUMNS, torch.full_like(self.still, 0.5))
-        else:
-            (self._move if self.found else self._half_step)(COLUMNS, omega)
-            self._half_step(ROWS, omega)
-        self.found = False
+            (self._move if self.found or self.twins else self._half_step)(COLUMNS, omega)
+            if not self.twins:
+                self._half_step(ROWS, omega)
+            self.found = False
 
     def value(self) -> Tensor:
         """See :class:`Potentials`."""
@@ -121,16 +122,17 @@ class _Batch:
 
     def take(self, kept: Tensor) -> None:
         """See :class:`Potentials`: the potentials stay where they are."""
+        self.sizes = {side: sizes[kept] for side, sizes in self.sizes.items()}
+        kept = kept.to(self.still.device)
         self.places, self.scale, self.still = self.places[kept], self.scale[kept], self.still[kept]
         self._cut()
 
     def _cut(self) -> None:
         """Tasks of the launches that move the rows' potentials, and the columns'."""
         self.tasks = {}
-        for side in (ROWS, COLUMNS):
-            blocks = -(-self.places[:, side + 1] // BM)
-            block, problem = expand(torch.zeros_like(blocks), blocks)
-            self.tasks[side] = torch.stack([problem, block], 1).int()
+        for side, sizes in self.sizes.items():
+            block, problem = expand(torch.zeros_like(sizes), -(-sizes // BM))
+            self.tasks[side] = torch.stack([problem, block], 1).int().to(self.still.device)
 
     def _half_step(self, side: int, omega: Tensor) -> None:
         hi, lo = self.engine.hi, self.engine.lo
@@ -148,12 +150,13 @@ class _Batch:
         )  # fmt: skip
 
     def _errors(self) -> Tensor:
+        """`Errors` as columns, on the CPU."""
         out = self.still.new_empty(len(self.still), 3)
         self._launch(
             _programs.errors_kernel, len(out), self.engine.points.log_weight, self.places, self.alpha.potential,
             self.alpha.gap, self.beta.potential, self.beta.gap, out, BLOCK=BLOCK,
         )  # fmt: skip
-        return out
+        return out.cpu()
 
     def _launch(self, program: Any, n_programs: int, *args: Any, **options: Any) -> None:
         with torch.cuda.device(self.scale.device) if self.scale.is_cuda else nullcontext():

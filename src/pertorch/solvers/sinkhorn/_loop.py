@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pertorch.ops.softmin import Errors, Potentials
 
-CHECK = 4  # iterations between looks at the errors
+CHECK = 4  # iterations between looks at the errors: so the rate is a fourth root
 GAIN = 1e-7  # of the value: what the dual may still gain when a problem leaves
 LINEAR = 0.5  # error below which errors fall at a rate that tells of the problem
 START = 1.6  # ω before anything is known: errors fall by 0.6 an iteration, or less well where ω = 1 would by over 0.94
@@ -41,7 +41,7 @@ class Rule:
 
 @final
 class Outcome(NamedTuple):
-    """Of each problem: ``⟨a, α⟩ + ⟨b, β⟩``, whether it converged, iterations, marginal error. Shape ``(b,)`` each."""
+    """``⟨a, α⟩ + ⟨b, β⟩`` of each problem, whether it converged, iterations, marginal error: ``(b,)``, on the CPU."""
 
     potentials: Tensor
     converged: Tensor
@@ -51,14 +51,14 @@ class Outcome(NamedTuple):
 
 @final
 class Progress:
-    """Error, rate and relaxation of each problem of a batch."""
+    """Error, rate and relaxation of each problem of a batch: on the CPU, where so little is done soonest."""
 
     def __init__(self, epsilon: Tensor, mean_cost: Tensor, rule: Rule) -> None:
-        self.epsilon, self.mean_cost, self.rule = epsilon, mean_cost, rule
-        self.error = torch.full_like(epsilon, torch.inf)
-        self.rho = torch.full_like(epsilon, 0.9)
-        self.omega = torch.full_like(epsilon, rule.relaxation or START)
-        self.raised = epsilon < 0  # none
+        self.epsilon, self.mean_cost, self.rule = epsilon.cpu(), mean_cost.cpu(), rule
+        self.error = torch.full_like(self.epsilon, torch.inf)
+        self.rho = torch.full_like(self.epsilon, 0.9)
+        self.omega = torch.full_like(self.epsilon, rule.relaxation or START)
+        self.raised = self.epsilon < 0  # none
 
     def take(self, kept: Tensor) -> None:
         """Go on with some of the problems."""
@@ -70,7 +70,8 @@ class Progress:
         The next half iteration adds ε times the divergence to the dual, and the later ones, together, the sum of a
         geometric series.
         """
-        rate, excess = (errors.marginal / self.error).pow_(1 / CHECK), self.omega - 1
+        # square roots, unlike powers, have the same bits wherever in a tensor they are taken
+        rate, excess = (errors.marginal / self.error).sqrt_().sqrt_(), self.omega - 1
         linear = (self.error < LINEAR) & (rate < 1)
         # errors that fall faster than by ω − 1 do not yet tell of ρ, but that a smaller ω may do
         best = torch.where(rate > excess, ((rate + excess) / self.omega).square() / rate, _rho_of(1 + rate))
@@ -97,17 +98,16 @@ def iterate(potentials: Potentials, progress: Progress) -> Outcome:
 
     The first step is a full one, for the first potentials are none to go on from; and so is each problem's last.
     """
-    most, where = progress.rule.max_iterations, torch.arange(len(progress.epsilon), device=progress.epsilon.device)
+    most, where = progress.rule.max_iterations, torch.arange(len(progress.epsilon))
     out = Outcome(torch.zeros_like(progress.epsilon), where < 0, torch.zeros_like(where), progress.error.clone())
-    here = where >= 0  # has not left
-    for iteration in range(1, most + 1):
-        if iteration % CHECK and iteration < most:
-            potentials.step(progress.omega if iteration > 1 else torch.ones_like(progress.omega))
-            continue
-        converged = progress.look(potentials.look())
+    here, made = where >= 0, min(1, most - 1)  # who has not left, and iterations
+    potentials.step(torch.ones_like(progress.omega), made)
+    for iteration in [*range(CHECK, most, CHECK), most]:
+        potentials.step(progress.omega, iteration - 1 - made)
+        converged, made = progress.look(potentials.look()), iteration
         leaving = here & converged if iteration < most else here
         potentials.step(progress.omega.masked_fill(leaving, 1.0))
-        if not bool(leaving.any()):
+        if not leaving.any():
             continue
         gone = where[leaving]
         out.potentials[gone] = potentials.value()[leaving]
