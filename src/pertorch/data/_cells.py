@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, final
 
@@ -33,7 +33,6 @@ class Cells:
 
     matrix: Matrix
     groups: Groups
-    from_tasks: bool = False
     _loaded: dict[torch.device, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -52,11 +51,6 @@ class Cells:
         return self.matrix.shape[1]
 
     @property
-    def by_tasks(self) -> bool:
-        """Whether the matrix is a Dask array, or was: its workers do what is heavy."""
-        return self.from_tasks or self.matrix.is_dask
-
-    @property
     def is_near(self) -> bool:
         """Whether rows can be had in group order without reading a file anew."""
         return not self.matrix.is_file
@@ -71,7 +65,8 @@ class Cells:
         """These cells with their rows in memory, gathered in one pass and kept; of a file that holds more, itself.
 
         Rows of a group are scattered over a file, which gives rows fast only in its own order. So those of a file that
-        fit half of the host's budget are gathered once, and all that follows is as if they had been in memory.
+        fit half of the host's budget are gathered once, and all that follows is as if they had been in memory. Those of
+        a Dask array stay, for its workers to work on.
 
         Parameters
         ----------
@@ -79,11 +74,11 @@ class Cells:
             Whether to gather them however many they are.
         """
         fits = int(self.offsets[-1]) * self._row_bytes <= NEAR_SHARE * memory_budget(CPU)
-        return self._gathered if not self.is_near and (fits or always) else self
+        return self._gathered if not self.is_near and (always or (fits and not self.matrix.is_dask)) else self
 
     @cached_property
     def _gathered(self) -> Cells:
-        return replace(self.some(range(len(self.sizes))), from_tasks=self.matrix.is_dask)
+        return self.some(range(len(self.sizes)))
 
     def some(self, groups: Sequence[int]) -> Cells:
         """The cells of some groups, in this order: those of a file in memory."""
@@ -196,12 +191,8 @@ class Cells:
         return self._read(self.matrix.rows, self._order[start:stop]).to(device)
 
     def rows_task(self, start: int, stop: int) -> Any:
-        """The task of Dask that gives :meth:`rows` on the host: gathered by the workers, or sent there from here."""
-        from dask.delayed import delayed
-
-        if self.matrix.is_dask:
-            return rows_task(self.matrix, self._order[start:stop].numpy())
-        return delayed(self.rows(start, stop, CPU))
+        """The task of Dask that gives :meth:`rows` on the host: where it runs, they are gathered."""
+        return rows_task(self.matrix, self._order[start:stop].numpy())
 
     def take(self, index: torch.Tensor) -> torch.Tensor:
         """Rows of :meth:`on` at some positions, on the device of `index`, without holding the others."""
@@ -275,4 +266,4 @@ class Cells:
             return Cells(as_matrix(self.csr[index.numpy()], self.matrix.name), groups)
         rows = self.on(weights.device)
         taken = rows[index.to(rows.device)]
-        return Cells(as_matrix(taken, self.matrix.name), groups, _loaded={rows.device: taken})
+        return Cells(as_matrix(taken, self.matrix.name), groups, {rows.device: taken})

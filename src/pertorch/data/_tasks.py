@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pertorch.data._matrix import Matrix, Slab, densify
 from pertorch.data._storage import SLAB_BYTES, DaskRows, HostArray
-from pertorch.exec import compute_tasks, map_reduce, reduce_tasks
+from pertorch.exec import compute_tasks, map_reduce, reduce_tasks, shared
 
 R = TypeVar("R")
 
@@ -46,7 +46,7 @@ def reduce_slabs(
     from dask.delayed import delayed
 
     bare, chunks = _bare(matrix), matrix._storage.chunks
-    tasks = [delayed(_on_chunk)(bare, run.start, chunk, work, of_rows[run]) for run, chunk in chunks]
+    tasks = [delayed(_on_chunk)(bare, run.start, chunk, work, shared(of_rows[run])) for run, chunk in chunks]
     found: R = compute_tasks([reduce_tasks(tasks, merge)])[0]
     return found
 
@@ -56,7 +56,7 @@ def rows_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
     from dask.delayed import delayed
 
     assert isinstance(matrix._storage, DaskRows)
-    return delayed(_dense_rows)(_bare(matrix), matrix._storage.task(index), index)
+    return delayed(_dense_rows)(_bare(matrix), matrix._storage.task(index), shared(index))
 
 
 def _bare(matrix: Matrix) -> Any:

@@ -1,6 +1,6 @@
 """Where work runs: devices, and work split over them."""
 
-from pertorch.exec._chunks import FAN_IN, compute_tasks, map_reduce, reduce_tasks
+from pertorch.exec._chunks import FAN_IN, compute_tasks, map_reduce, reduce_tasks, shared
 from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
@@ -27,6 +27,7 @@ __all__ = [
     "read_ahead",
     "reduce_tasks",
     "resolve_devices",
+    "shared",
     "track",
     "upload",
     "upload_rows",

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from numpy.typing import NDArray
+
 from pertorch.exec._threads import map_ahead
 
 T = TypeVar("T")
 R = TypeVar("R")
 FAN_IN = 8  # results merged at once
+SHARED_BYTES = 2**20  # from here on an array does not travel within the graph
 
 
 def map_reduce(chunks: Iterable[T], work: Callable[[T], R], merge: Callable[[list[R]], R]) -> R:
@@ -60,7 +63,7 @@ def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = N
     done
         Called with the position of each task, when it is done.
     """
-    from dask.base import compute, get_scheduler
+    from dask.base import compute
     from dask.callbacks import Callback
 
     position = {task.key: i for i, task in enumerate(tasks)}
@@ -69,8 +72,8 @@ def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = N
         if done and key in position:
             done(position[key])
 
-    client: Any = getattr(get_scheduler(), "__self__", None)  # of a cluster, if that is what is current
-    if type(client).__module__.partition(".")[0] != "distributed":
+    client = _client()
+    if client is None:
         with Callback(posttask=finished):
             return list(compute(*tasks, optimize_graph=False))
     from distributed import as_completed
@@ -79,6 +82,20 @@ def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = N
     for future in as_completed(futures, raise_errors=False):
         finished(future.key)
     return list(client.gather(futures))
+
+
+def shared(values: NDArray[Any]) -> Any:
+    """An array as an argument of tasks: a large one goes to every worker of a cluster once, so that one may be lost."""
+    client = _client() if values.nbytes >= SHARED_BYTES else None
+    return values if client is None else client.scatter(values, broadcast=True, hash=False)
+
+
+def _client() -> Any:
+    """Of a cluster, if that is the scheduler that is current."""
+    from dask.base import get_scheduler
+
+    client = getattr(get_scheduler(), "__self__", None)
+    return client if type(client).__module__.partition(".")[0] == "distributed" else None
 
 
 def _push(levels: list[list[R]], level: int, result: R, merge: Callable[[list[R]], R]) -> None:

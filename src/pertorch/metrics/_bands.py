@@ -109,7 +109,7 @@ def cell_block_sums(
         tiles = cut_tiles(cells.offsets, max(1, most // 2))
         bands = [_Band(*tile) for tile in tiles.rows()]
     load = _Load(cells, weights, prepare, device)
-    if cells.by_tasks:
+    if cells.matrix.is_dask:
         jobs = _shares(whole) if fits else _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
         return _by_tasks(list(jobs), bands, load, kernel, len(left), tick)
     if fits:

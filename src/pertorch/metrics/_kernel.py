@@ -80,7 +80,9 @@ class KernelMetric(Metric):
             )
 
         runs = map_devices(
-            devices[:1] if cells.by_tasks else devices, lambda: block_cost(cells.offsets, left.cpu(), right.cpu()), work
+            devices[:1] if cells.matrix.is_dask else devices,
+            lambda: block_cost(cells.offsets, left.cpu(), right.cpu()),
+            work,
         )
         sums = torch.cat([run.to(devices[0]) for run in runs])
         n = group_totals(cells, weights, devices[0])

@@ -9,10 +9,12 @@ from typing import Any, final
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from pertorch.data._storage._base import OnFile, Rows
 from pertorch.data._storage._convert import canonical_csr, dense, native
+from pertorch.exec import compute_tasks, shared
 
 GUESSED_DENSITY = 0.1  # of sparse chunks, before they are computed
 
@@ -58,17 +60,25 @@ class DaskRows(OnFile):
             (run, delayed(_beside)(list(row))) for run, row in zip(runs, blocks, strict=True) if run.stop > run.start
         ]
 
-    def task(self, index: NDArray[np.int64]) -> Any:
-        """The task that gathers these rows, in this order; what travels to it is the rows alone."""
+    def task(self, index: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Any:
+        """The task that gathers these rows, in this order, of them these columns; nothing else travels to it."""
         from dask.delayed import delayed
 
         order = np.argsort(index, kind="stable")
         ascending, picked = index[order], []
+        everywhere = shared(ascending)
         for run, chunk in self.chunks:
             low, high = np.searchsorted(ascending, [run.start, run.stop])
             if low < high:
-                picked.append(delayed(_pick)(chunk, ascending[low:high] - run.start))
-        return delayed(_gather)(picked, order, self.shape[1], self.dtype, self.is_sparse)
+                picked.append(delayed(_pick)(chunk, everywhere, slice(int(low), int(high)), run.start, columns))
+        if not picked:
+            picked = [delayed(_pick)(self.chunks[0][1], everywhere, slice(0, 0), 0, columns)]
+        return delayed(_gather)(picked, shared(order))
+
+    def take(self, index: torch.Tensor, columns: NDArray[np.int64] | None) -> Rows:
+        """See :class:`Storage`: gathered by tasks, so that only what is asked for leaves the workers."""
+        rows = compute_tasks([self.task(index.cpu().numpy(), columns)])[0]
+        return rows if self.is_sparse else torch.from_numpy(rows).to(index.device)
 
     def read(self, rows: slice) -> Rows:
         """See :class:`Storage`."""
@@ -83,17 +93,18 @@ def _beside(blocks: list[Any]) -> Rows:
     return canonical_csr(sp.hstack(blocks, format="csr")) if sp.issparse(blocks[0]) else np.concatenate(blocks, 1)
 
 
-def _pick(rows: Rows, index: NDArray[np.int64]) -> Rows:
-    return rows[index]
+def _pick(rows: Rows, ascending: NDArray[np.int64], at: slice, start: int, columns: NDArray[np.int64] | None) -> Rows:
+    found = rows[ascending[at] - start]
+    return found if columns is None else found[:, columns]
 
 
-def _gather(parts: list[Rows], order: NDArray[np.int64], n_columns: int, dtype: np.dtype[Any], is_sparse: bool) -> Rows:
+def _gather(parts: list[Rows], order: NDArray[np.int64]) -> Rows:
     """Rows picked in ascending order, put in the order asked for."""
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    if not parts:
-        return sp.csr_array((0, n_columns), dtype=dtype) if is_sparse else np.empty((0, n_columns), dtype)
-    return canonical_csr(sp.vstack(parts, format="csr"))[back] if is_sparse else np.concatenate(parts)[back]
+    if sp.issparse(parts[0]):
+        return canonical_csr(sp.vstack(parts, format="csr"))[back]
+    return np.concatenate(parts)[back]
 
 
 def on_host(chunk: Any) -> Rows:
