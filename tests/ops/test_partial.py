@@ -1,5 +1,7 @@
 """Groups scattered over chunks: sums and moments of each, merged, are those of the groups."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -19,7 +21,7 @@ def chunks(request):
     codes[codes == -2] = -1
     codes[50:60] = -1
     cuts = [0, 1, 17, 50, 60, 61, 120]
-    parts = [(request.param(values[a:b].copy()), codes[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [(request.param(values[a:b].copy()), codes[a:b]) for a, b in itertools.pairwise(cuts)]
     return values, codes, parts
 
 

@@ -14,7 +14,7 @@ import torch
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
-from pertorch.data._tasks import reduce_slabs, rows_task
+from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
 from pertorch.exec import memory_budget
 from pertorch.ops.pairwise._schedule import COPIES, cut_tiles
 from pertorch.ops.segment import batches
@@ -82,14 +82,28 @@ class Cells:
 
     def some(self, groups: Sequence[int]) -> Cells:
         """The cells of some groups, in this order: those of a file in memory."""
-        names, column = tuple(self.groups.names[g] for g in groups), self.groups.column
+        if self.is_near and list(groups) == list(range(len(self.sizes))):
+            return self
         if self.is_near:
+            names, column = tuple(self.groups.names[g] for g in groups), self.groups.column
             code = np.full(len(self.sizes) + 1, -1, dtype=np.int64)  # the last entry serves code −1
             code[list(groups)] = np.arange(len(groups))
             return Cells(self.matrix, Groups(names, code[self.groups.codes], column))
+        rows, labels = self._scattered(groups)
+        return Cells(self._read(lambda index: self.matrix.taken(index.numpy()), rows), labels)
+
+    def some_task(self, groups: Sequence[int]) -> Any:
+        """The task of Dask that gives :meth:`some`, in the memory of who runs it."""
+        from dask.delayed import delayed
+
+        rows, labels = self._scattered(groups)
+        return delayed(Cells)(taken_task(self.matrix, rows.numpy()), labels)
+
+    def _scattered(self, groups: Sequence[int]) -> tuple[torch.Tensor, Groups]:
+        """Rows of some groups, group after group, and the groups of these rows."""
         rows = torch.cat([self._order[self.offsets[g] : self.offsets[g + 1]] for g in groups])
         codes = np.repeat(np.arange(len(groups)), self.sizes[list(groups)].numpy())
-        return Cells(self._read(lambda index: self.matrix.taken(index.numpy()), rows), Groups(names, codes, column))
+        return rows, Groups(tuple(self.groups.names[g] for g in groups), codes, self.groups.column)
 
     def parts(self) -> Iterator[tuple[slice, Cells]]:
         """Successive runs of groups with their cells in memory, within half of the host's budget: a pass each.
@@ -100,8 +114,10 @@ class Cells:
         for run in batches(self.sizes.double() * self._row_bytes, int(most)):
             yield run, self.some(range(run.start, run.stop))
 
-    def pair_batches(self, pairs: Pairs, device: torch.device, *, dense: bool) -> Iterator[tuple[slice, Cells, Pairs]]:
-        """Runs of pairs of groups whose cells fit in memory together: which, their cells, and the pairs among these.
+    def pair_batches(
+        self, pairs: Pairs, device: torch.device, *, dense: bool
+    ) -> Iterator[tuple[slice, list[int], Pairs]]:
+        """Runs of pairs of groups whose cells fit in memory together: which, their groups, and the pairs among these.
 
         Parameters
         ----------
@@ -116,7 +132,7 @@ class Cells:
         row_bytes = COPIES * self.n_features * self.matrix.dtype.itemsize if dense else self._row_bytes
         most = memory_budget(device) // row_bytes if dense else NEAR_SHARE * memory_budget(CPU) // row_bytes
         if int(self.offsets[-1]) <= most or (self.is_near and not dense):
-            yield slice(0, len(pairs)), self, pairs
+            yield slice(0, len(pairs)), list(range(len(self.sizes))), pairs
             return
         sizes, start = self.sizes.tolist(), 0
         both = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
@@ -131,7 +147,7 @@ class Cells:
                     stop += 1
             at = {g: i for i, g in enumerate(sorted(met))}
             left, right = (torch.tensor([at[g] for g in side]) for side in zip(*both[start:stop], strict=True))
-            yield slice(start, stop), self.some(sorted(met)), Pairs(left, right)
+            yield slice(start, stop), sorted(met), Pairs(left, right)
             start = stop
 
     def on(self, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._matrix import Matrix, Slab, densify
-from pertorch.data._storage import SLAB_BYTES, DaskRows, HostArray
+from pertorch.data._storage import SLAB_BYTES, CsrArray, DaskRows, HostArray, TorchArray
 from pertorch.exec import compute_tasks, map_reduce, reduce_tasks, shared
 
 R = TypeVar("R")
@@ -59,6 +59,14 @@ def rows_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
     return delayed(_dense_rows)(_bare(matrix), matrix._storage.task(index), shared(index))
 
 
+def taken_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
+    """The task of Dask that gives :meth:`Matrix.taken`, where it runs."""
+    from dask.delayed import delayed
+
+    assert isinstance(matrix._storage, DaskRows)
+    return delayed(_taken)(_bare(matrix), matrix._storage.task(index), shared(index))
+
+
 def _bare(matrix: Matrix) -> Any:
     """A matrix of no rows by the same name and dtype: what a task needs to check the rows it gets."""
     from dask.delayed import delayed
@@ -71,6 +79,12 @@ def _on_chunk(bare: Matrix, start: int, stored: Any, work: Callable[[Slab, Any],
     index = np.arange(start, start + stored.shape[0])
     rows = bare._checked_csr(stored, index) if sp.issparse(stored) else bare._checked(stored, index)
     return work(Slab(start, rows), of_rows)
+
+
+def _taken(bare: Matrix, stored: Any, index: NDArray[np.int64]) -> Matrix:
+    sparse = sp.issparse(stored)
+    rows = bare._checked_csr(stored, index) if sparse else bare._checked(stored, index)
+    return Matrix(bare.name, CsrArray(rows) if sparse else TorchArray(rows), bare.dtype)
 
 
 def _dense_rows(bare: Matrix, stored: Any, index: NDArray[np.int64]) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Where work runs: devices, and work split over them."""
 
-from pertorch.exec._chunks import FAN_IN, compute_tasks, map_reduce, reduce_tasks, shared
+from pertorch.exec._chunks import FAN_IN, TASKS, compute_tasks, map_reduce, reduce_tasks, shared
 from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
@@ -13,6 +13,7 @@ from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "FAN_IN",
+    "TASKS",
     "MultiGpu",
     "compute_tasks",
     "download",

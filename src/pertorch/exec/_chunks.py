@@ -15,6 +15,7 @@ from pertorch.exec._threads import map_ahead
 T = TypeVar("T")
 R = TypeVar("R")
 FAN_IN = 8  # results merged at once
+TASKS = 64  # that work on the same cells is shared out to: it does not depend on who does it
 SHARED_BYTES = 2**20  # from here on an array does not travel within the graph
 
 

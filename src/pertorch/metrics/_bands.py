@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import torch
 from torch import Tensor
 
-from pertorch.exec import compute_tasks, memory_budget
+from pertorch.exec import TASKS, compute_tasks, memory_budget
 from pertorch.ops.pairwise import Kernel, block_cost, block_sums
 from pertorch.ops.pairwise._schedule import COPIES, cut_tiles, tile_pairs
 from pertorch.ops.segment import batches
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pertorch.stats import Columns
 
 WEIGHTS = 12  # bytes that a weight takes: as drawn, joined, and beside what it is drawn from
-TASKS = 64  # that pairs of groups are shared out to: it does not depend on who does them
 Tick = Callable[[int], object] | None
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pertorch._settings import seed_or_default
 from pertorch.data import Cells, Groups, Pairs, open_matrix
 from pertorch.data._frames import labels
-from pertorch.exec import map_devices, progress_bar, resolve_devices
+from pertorch.exec import TASKS, compute_tasks, map_devices, progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
+from pertorch.ops.segment import batches
 from pertorch.stats import Given, Permutations
 from pertorch.tl import _contrasts
 from pertorch.tl._arguments import whole_number
@@ -202,9 +203,34 @@ def _nulls(
     tick: Callable[[int], object],
 ) -> NDArray[np.float64]:
     """Null distribution of each pair, ``(pairs, replicates)``, by the metric's own way where it has one."""
-    batches = cells.pair_batches(pairs, devices[0], dense=isinstance(metric, KernelMetric))
-    nulls = [_nulls_of(metric, some, local, permutations[run], devices, tick) for run, some, local in batches]
-    return np.concatenate(nulls)
+    plan = cells.pair_batches(pairs, devices[0], dense=isinstance(metric, KernelMetric))
+    if cells.matrix.is_dask:
+        return _nulls_by_tasks(metric, cells, list(plan), permutations, devices[0], tick)
+    return np.concatenate(
+        [_nulls_of(metric, cells.some(met), local, permutations[run], devices, tick) for run, met, local in plan]
+    )
+
+
+def _nulls_by_tasks(
+    metric: Metric,
+    cells: Cells,
+    plan: Sequence[tuple[slice, list[int], Pairs]],
+    permutations: Sequence[Permutations],
+    device: torch.device,
+    tick: Callable[[int], object],
+) -> NDArray[np.float64]:
+    """By the workers of Dask: shares of the pairs, each with the cells that are in memory together."""
+    from dask.delayed import delayed
+
+    tasks, done, there = [], [], [torch.device(device.type)]
+    n_cells = torch.tensor([p.n_cells for p in permutations])
+    for run, met, local in plan:
+        gathered = cells.some_task(met)
+        for share in batches(n_cells[run], max(1, int(n_cells.sum()) // TASKS)):
+            some, mine = Pairs(local.left[share], local.right[share]), permutations[run][share]
+            tasks.append(delayed(_nulls_of)(metric, gathered, some, mine, there, None))
+            done.append(len(mine) * mine[0].n_replicates)
+    return np.concatenate(compute_tasks(tasks, lambda i: tick(done[i])))
 
 
 def _nulls_of(
@@ -213,7 +239,7 @@ def _nulls_of(
     pairs: Pairs,
     permutations: Sequence[Permutations],
     devices: Sequence[torch.device],
-    tick: Callable[[int], object],
+    tick: Callable[[int], object] | None,
 ) -> NDArray[np.float64]:
     """Of pairs whose cells fit in memory together."""
     if isinstance(metric, KernelMetric):
@@ -228,7 +254,7 @@ def _nulls_of(
 
 
 def _null(
-    metric: Metric, dealt: Cells, relabelled: Permutations, device: torch.device, tick: Callable[[int], object]
+    metric: Metric, dealt: Cells, relabelled: Permutations, device: torch.device, tick: Callable[[int], object] | None
 ) -> torch.Tensor:
     """Distances between the two groups of `dealt`, relabelled, on the CPU. Labels are dealt out for many replicates."""
     out, step = [], max(1, DEALT // (2 * relabelled.n_cells))
@@ -236,7 +262,8 @@ def _null(
         stop = min(start + step, relabelled.n_replicates)
         weights = Given(relabelled.columns(start, stop, device))
         out.append(metric.evaluate(dealt, Pairs.onesided([0], [1]), [device], weights)[0].cpu())
-        tick(stop - start)
+        if tick:
+            tick(stop - start)
     return torch.cat(out)
 
 
