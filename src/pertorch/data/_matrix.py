@@ -132,7 +132,7 @@ class Matrix:
 
     def count_slabs(self, nbytes: int) -> Iterator[Slab]:
         """As :meth:`slabs`, but of what :meth:`counts` returns: CSR without zeros, dtype as stored, not checked."""
-        return self._map_slabs(nbytes, lambda start, stored: Slab(start, _counts(stored)))
+        return self._map_slabs(nbytes, lambda start, stored: Slab(start, as_counts(stored)))
 
     def _map_slabs(self, nbytes: int, make: Callable[[int, Any], Slab]) -> Iterator[Slab]:
         def read(run: slice) -> list[Slab]:
@@ -286,13 +286,14 @@ class Matrix:
     def counts(self) -> sp.csr_array:
         """The whole matrix as CSR: canonical, no explicit zeros, dtype as stored."""
         if not self.is_file:
-            return _counts(self._storage.read(slice(0, self.shape[0])))
+            return as_counts(self._storage.read(slice(0, self.shape[0])))
         parts = [slab.rows for slab in self.count_slabs(SLAB_BYTES)]
         whole = sp.vstack(parts or [sp.csr_array(self.shape)], format="csr")
         return canonical(whole.data, whole.indices, whole.indptr, self.shape[1])
 
 
-def _counts(stored: Any) -> sp.csr_array:
+def as_counts(stored: Any) -> sp.csr_array:
+    """Rows as they are stored, as CSR without zeros."""
     if isinstance(stored, torch.Tensor):
         stored = (stored.float() if stored.dtype.itemsize == 2 else stored).numpy()
     if not sp.issparse(stored):

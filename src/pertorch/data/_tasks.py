@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data._matrix import Matrix, Slab, densify
+from pertorch.data._matrix import Matrix, Slab, as_counts, densify
 from pertorch.data._storage import SLAB_BYTES, CsrArray, DaskRows, HostArray, TorchArray
 from pertorch.exec import compute_tasks, map_reduce, reduce_tasks, shared
 
@@ -51,6 +51,15 @@ def reduce_slabs(
     return found
 
 
+def count_tasks(matrix: Matrix, work: Callable[[Slab], R]) -> list[Any]:
+    """Tasks of Dask, one a chunk, of what `work` makes of a slab of :meth:`Matrix.count_slabs`."""
+    from dask.delayed import delayed
+
+    assert isinstance(matrix._storage, DaskRows)
+    everywhere = delayed(work, traverse=False)  # once, whatever it brings along
+    return [delayed(_on_counts)(run.start, chunk, everywhere) for run, chunk in matrix._storage.chunks]
+
+
 def rows_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
     """The task of Dask that gives :meth:`Matrix.rows`, on the host: where it runs, rows are gathered from chunks."""
     from dask.delayed import delayed
@@ -79,6 +88,10 @@ def _on_chunk(bare: Matrix, start: int, stored: Any, work: Callable[[Slab, Any],
     index = np.arange(start, start + stored.shape[0])
     rows = bare._checked_csr(stored, index) if sp.issparse(stored) else bare._checked(stored, index)
     return work(Slab(start, rows), of_rows)
+
+
+def _on_counts(start: int, stored: Any, work: Callable[[Slab], R]) -> R:
+    return work(Slab(start, as_counts(stored)))
 
 
 def _taken(bare: Matrix, stored: Any, index: NDArray[np.int64]) -> Matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
@@ -13,10 +13,11 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data import Matrix, as_matrix
+from pertorch.data import Matrix, Slab, as_matrix
 from pertorch.data._matrix import _lookup
 from pertorch.data._storage import canonical
-from pertorch.exec import map_ahead, track
+from pertorch.data._tasks import count_tasks
+from pertorch.exec import compute_tasks, map_ahead, progress_bar, track
 from pertorch.pp._check import check
 from pertorch.pp._resident import Resident, resident
 
@@ -76,8 +77,21 @@ class Counts:
 
     def map(self, work: Callable[[sp.csr_array, slice], T]) -> Iterator[T]:
         """What `work` makes of the rows of each slab and its cells, top to bottom; numpy lets threads run abreast."""
+        if self.source.is_dask:
+            tasks = self.tasks(work)
+            with progress_bar(lambda: len(tasks), "guide counts", unit="chunks") as bar:
+                return iter(compute_tasks(tasks, lambda _: bar.update(1)))
         slabs = track(self._slabs(), self.shape[0], "guide counts", unit="cells", size=lambda slab: slab[0].shape[0])
         return map_ahead(lambda slab: work(*slab), slabs)
+
+    def tasks(self, work: Callable[[sp.csr_array, slice], T]) -> list[Any]:
+        """The same of counts in a Dask array: a task for each chunk, for its workers."""
+        return count_tasks(self.source, partial(_checked, self.name, work))
+
+
+def _checked(name: str, work: Callable[[sp.csr_array, slice], T], slab: Slab) -> T:
+    check(slab.rows, name, slab.start)
+    return work(slab.rows, slab.cells)
 
 
 def open_counts(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from pertorch.exec import compute_tasks, reduce_tasks
 from pertorch.ops.histogram import Histograms, Tally
 from pertorch.pp._counts import Counts
 
@@ -26,7 +27,7 @@ def histograms(
 ) -> Histograms:
     """Histograms of the non-zero entries, on `device`: of the counts of each guide, or of what is asked for instead.
 
-    On a CPU each thread has a tally; integers add up to the same whatever the slabs that it meets.
+    On a CPU each thread has a tally, and with Dask each chunk; integers add up to the same whatever the slabs.
 
     Parameters
     ----------
@@ -41,18 +42,19 @@ def histograms(
     """
     if counts.resident is not None and column is None and value is None:
         return counts.resident.histograms()
+    wanted = _Wanted(n_columns or counts.shape[1], column, value)
+    if counts.source.is_dask:
+        return _merged(compute_tasks([reduce_tasks(counts.tasks(wanted.tally), _merged)]), device).histograms()
     free: SimpleQueue[Tally] = SimpleQueue()
     tallies = []
     for _ in range(torch.get_num_threads() if device.type == "cpu" else 1):
-        tallies.append(Tally(n_columns or counts.shape[1], device))
+        tallies.append(Tally(wanted.n_columns, device))
         free.put(tallies[-1])
 
     def add(rows: sp.csr_array, cells: slice) -> None:
-        columns = rows.indices if column is None else column(rows, cells)
-        values = rows.data if value is None else value(rows, cells)
         tally = free.get()
         try:
-            tally.add(_on(columns, device), _on(values, device))
+            wanted.add(tally, rows, cells)
         finally:
             free.put(tally)
 
@@ -62,6 +64,33 @@ def histograms(
     for other in others:
         first.merge(other)
     return first.histograms()
+
+
+@final
+class _Wanted(NamedTuple):
+    """What is counted."""
+
+    n_columns: int
+    column: Entries | None
+    value: Entries | None
+
+    def tally(self, rows: sp.csr_array, cells: slice) -> Tally:
+        """Of one slab."""
+        tally = Tally(self.n_columns)
+        self.add(tally, rows, cells)
+        return tally
+
+    def add(self, tally: Tally, rows: sp.csr_array, cells: slice) -> None:
+        columns = rows.indices if self.column is None else self.column(rows, cells)
+        values = rows.data if self.value is None else self.value(rows, cells)
+        tally.add(_on(columns, tally.device), _on(values, tally.device))
+
+
+def _merged(parts: list[Tally], device: torch.device | str = "cpu") -> Tally:
+    whole = Tally(parts[0].n_columns, device)
+    for part in parts:
+        whole.merge(part)
+    return whole
 
 
 def _on(values: NDArray[Any], device: torch.device) -> torch.Tensor:

@@ -89,6 +89,23 @@ def test_columns_in_chunks_too(values, obs):
             assert_close(found, expected, rel=1e-12, scale=1)
 
 
+@pytest.mark.parametrize("method", ["poisson_gauss", "maximum", "threshold"])
+def test_guides(values, client, method):
+    counts = np.random.default_rng(0).poisson(0.2, (400, 6))
+    counts[np.arange(400), np.arange(400) % 6] += np.random.default_rng(1).poisson(40, 400)
+    obs = pd.DataFrame(index=np.arange(400).astype(str))
+    whole, parts = sp.csr_matrix(counts.astype(np.float32)), chunked(counts.astype(np.float32), sp.csr_matrix)
+    expected, found = (
+        pertorch.GuideAssignment().assign(ad.AnnData(x, obs=obs), method=method, only_return_results=True)
+        for x in (whole, parts)
+    )
+    assert list(found) == list(expected)
+    bad = counts.astype(np.float32)
+    bad[321, 4] = 0.5
+    with pytest.raises(ValueError, match=r"X holds 0.5 at cell 321, guide 4"):
+        pertorch.GuideAssignment().assign(ad.AnnData(chunked(bad, sp.csr_matrix), obs=obs), method=method)
+
+
 def fatal(block, folder, block_info=None):
     """A chunk whose worker dies when it first computes it, while other tasks are under way."""
     if block_info and block_info[0]["chunk-location"][0] == 5:
