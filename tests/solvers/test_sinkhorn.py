@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from pertorch.ops.softmin import _torch
-from pertorch.solvers.sinkhorn import Clouds, Rule, costs, solve
+from pertorch.solvers.sinkhorn import Clouds, Rule, _loop, costs, solve
 from testing.pertorch import assert_close
 
 from .transport_problems import N_PROBLEMS, problem
@@ -81,6 +81,16 @@ def test_relaxation_found_takes_fewer_iterations():
     problems = [(rng.normal(size=(30, d)), rng.normal(0.3, 1, size=(40, d))) for d in (2, 5, 20, 50)]
     plain, found = (solve_all(problems, relaxation=r)[1].iterations.double() for r in (1.0, None))
     assert float((plain / found).log().mean().exp()) > 1.5
+
+
+def test_relaxation_just_raised_is_left_alone(monkeypatch):
+    """The errors grow by its larger steps alone: taken for a sign, ω goes up and down and up."""
+    rng = np.random.default_rng(0)
+    spectrum = 10 / np.sqrt(np.arange(1, 11))
+    problems = [tuple(rng.normal(size=(2, 60, 10)) * spectrum) for _ in range(60)]
+    found = solve_all(problems)[1].iterations.double().mean()
+    monkeypatch.setattr(_loop, "RAISED", 1.0)
+    assert found < 0.9 * solve_all(problems)[1].iterations.double().mean()
 
 
 def test_weights_are_repeats():
