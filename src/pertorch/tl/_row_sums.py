@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pertorch.data import DeviceCsr, Matrix
+from pertorch.exec import track
 from pertorch.ops import mann_whitney
 from pertorch.ops.segment import batches, stored_sums
 from pertorch.tl._screen import Split
@@ -25,7 +26,11 @@ def sums_by_rows(matrix: Matrix, split: Split, device: torch.device, *, ranks: b
         If a value is NaN or infinite.
     """
     rows = torch.from_numpy(split.rows).to(device)
-    parts = [_of_genes(matrix, rows, split, genes, ranks=ranks) for genes in _gene_slabs(matrix, len(split.controls))]
+    slabs = _gene_slabs(matrix, len(split.controls))
+    parts = [
+        _of_genes(matrix, rows, split, genes, ranks=ranks)
+        for genes in track(slabs, len(slabs), "markers", unit="slabs of genes")
+    ]
     out = parts[0] if len(parts) == 1 else Sums(*(torch.cat(part, 1) for part in zip(*parts, strict=True)))
     if not torch.isfinite(out.values).all():
         for part in rows.split(_rows_at_once(matrix, slice(None))):
