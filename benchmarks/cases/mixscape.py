@@ -182,6 +182,14 @@ def mixscape_mixscale_gpu(*size: int) -> Work:
     return beside_rapids(adata, "mixscale", lambda a: a.obs["mixscale_score"], lambda: _layer_on_the_gpu(adata))
 
 
+@case("mixscape_lda_gpu", sizes=GPU_SIZES, device="cuda")
+def mixscape_lda_gpu(*size: int) -> Work:
+    """Discriminants of the perturbed cells. The peer finds principal axes through cuML."""
+    adata = with_signature(*size, rate=GPU_RATE, split_by="replicate")
+    Mixscape().mixscape(adata, TARGET, CONTROL, store_projections=False)
+    return Work(on_its_own(adata, Mixscape(), "lda", lambda a: a.uns["mixscape_lda"]))
+
+
 @case("mixscape_large_gpu", sizes=[(1_000_000, 8_000, 2_000, 50_000)], device="cuda")
 def mixscape_large_gpu(n_cells: int, n_genes: int, n_targets: int, n_controls: int) -> Work:
     """Signature, never made whole, and classes. The peer would hold the signature: 32 GB, several times over."""

@@ -110,7 +110,8 @@ def test_segment_sums(squared):
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_programs_in_the_interpreter():
     """Triton reads TRITON_INTERPRET when it is imported: hence a process of its own."""
-    files = [str(Path(__file__).with_name(name)) for name in ("test_mann_whitney.py", "test_gauss_mixture.py")]
+    names = ("test_mann_whitney.py", "test_gauss_mixture.py", "test_responders.py")
+    files = [str(Path(__file__).with_name(name)) for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "interpreter"]
     done = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

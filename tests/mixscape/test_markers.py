@@ -12,7 +12,7 @@ import torch
 import pertorch
 from pertorch.data import DeviceCsr, as_matrix
 from pertorch.stats import benjamini_hochberg
-from pertorch.tl import _sums
+from pertorch.tl import _column_sums, _row_sums
 from pertorch.tl._screen import Screen
 
 from .screens import simulate
@@ -70,9 +70,9 @@ def test_scanpys_own_numbers(method):
 
 def test_targets_are_tested_alike_in_runs_and_at_once(monkeypatch):
     adata = simulate("medium")
-    monkeypatch.setattr(_sums, "_runs", lambda split: [slice(0, len(split.targets))])
+    monkeypatch.setattr(_column_sums, "_runs", lambda split: [slice(0, len(split.targets))])
     at_once = pertorch.perturbation_markers(adata, "target", "NT")
-    monkeypatch.setattr(_sums, "_runs", lambda split: [slice(h, h + 1) for h in range(len(split.targets))])
+    monkeypatch.setattr(_column_sums, "_runs", lambda split: [slice(h, h + 1) for h in range(len(split.targets))])
     pd.testing.assert_frame_equal(pertorch.perturbation_markers(adata, "target", "NT"), at_once)
 
 
@@ -119,8 +119,8 @@ def test_benjamini_hochberg_is_scipys():
 @pytest.mark.parametrize("resident", [True, False])
 def test_by_rows_as_by_columns(ranks, kind, resident, monkeypatch):
     """The way of a GPU, here on the CPU, in slabs that cut groups."""
-    monkeypatch.setattr(_sums, "SLAB_BYTES", 2**17)
-    monkeypatch.setattr(_sums, "PIECE_ROWS", 16)
+    monkeypatch.setattr(_row_sums, "SLAB_BYTES", 2**17)
+    monkeypatch.setattr(_row_sums, "PIECE_ROWS", 16)
     adata = simulate("medium")
     values = adata.X.toarray() - 0.5 * (adata.X.toarray() > 3)
     matrix = as_matrix({"sparse": sp.csr_matrix(values), "dense": values, "float64": values.astype(float)}[kind], "X")
@@ -128,6 +128,8 @@ def test_by_rows_as_by_columns(ranks, kind, resident, monkeypatch):
         monkeypatch.setattr(type(matrix), "resident", lambda self, device: DeviceCsr.of(adata.X, self.dtype, device))
         matrix = as_matrix(adata.X, "X")
     split = Screen.from_obs(adata, "target", "NT").splits[0]
-    found, expected = (way(matrix, split, CPU, ranks=ranks) for way in (_sums.sums_by_rows, _sums.sums_by_columns))
+    found, expected = (
+        way(matrix, split, CPU, ranks=ranks) for way in (_row_sums.sums_by_rows, _column_sums.sums_by_columns)
+    )
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
     np.testing.assert_allclose(found.powers[1:], expected.powers[1:], rtol=0 if ranks else 1e-12)

@@ -125,3 +125,31 @@ def test_splits_with_few_controls_are_left_out_of_the_test(screen, monkeypatch):
     adata = screen[~of_b | (np.cumsum(of_b) <= 3)].copy()
     mixscale.mixscale(adata, "target", "NT", split_by="replicate", harmonize=True, harmonize_min_proportion=0.5)
     assert all((adata.obs["replicate"].to_numpy()[split.rows] == "a").all() for split in seen)
+
+
+@pytest.mark.parametrize("split_by", [None, "replicate"])
+@pytest.mark.parametrize("clip", [None, 2.0])
+def test_projections_without_each_marker(screen, split_by, clip):
+    """As pertpy's ``uns["mixscale"]``, by its definition in float64."""
+    options = {"split_by": split_by, "clip": clip, "copy": True}
+    adata = mixscale.mixscale(screen, "target", "NT", store_projections=True, **options)
+    plain = mixscale.mixscale(screen, "target", "NT", **options)
+    pd.testing.assert_frame_equal(adata.obs, plain.obs)
+    assert "mixscale" not in plain.uns
+    signature, label = screen.layers["X_pert"].astype(np.float64), screen.obs["target"].to_numpy()
+    for target, genes in top(screen).items():
+        for split, table in adata.uns["mixscale"][target].items():
+            part = np.ones(len(label), dtype=bool) if split == "all" else (screen.obs["replicate"] == split).to_numpy()
+            cells = part & ((label == target) | (label == "NT"))
+            scaled = signature[cells][:, genes]
+            scaled = (scaled - scaled.mean(0)) / scaled.std(0, ddof=1)
+            scaled = scaled if clip is None else np.minimum(scaled, clip)
+            v = scaled[label[cells] == target].mean(0) - scaled[label[cells] == "NT"].mean(0)
+            assert table.index.tolist() == screen.obs_names[cells].tolist()
+            assert table.columns.tolist() == ["pvec", "target", *screen.var_names[genes]]
+            assert table["target"].tolist() == label[cells].tolist()
+            np.testing.assert_allclose(
+                table["pvec"] - table["pvec"].mean(), scaled @ v / (v @ v) - (scaled @ v / (v @ v)).mean(), atol=1e-6
+            )
+            without = ((scaled @ v)[:, None] - scaled * v) / (v @ v - v**2)
+            np.testing.assert_allclose(table[screen.var_names[genes]], without, rtol=1e-5, atol=1e-6)

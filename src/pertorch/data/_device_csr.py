@@ -59,6 +59,10 @@ class DeviceCsr(NamedTuple):
         """Whether no value is NaN or infinite."""
         return all(bool(torch.isfinite(part).all()) for part in self.values.split(LOOKED_AT))
 
+    def to(self, device: torch.device) -> DeviceCsr:
+        """A copy on another device."""
+        return DeviceCsr(self.values.to(device), self.columns.to(device), self.indptr.to(device), self.n_columns)
+
     def take(self, rows: Tensor) -> DeviceCsr:
         """Some rows, in this order."""
         start = self.indptr[rows]

@@ -199,7 +199,9 @@ class Matrix:
             nbytes = values.nnz * (self.dtype.itemsize + 4) + 8 * len(values.indptr)
             most = RESIDENT_SHARE * _free_bytes(device)
             fits = nbytes <= (most if settings.memory_gb is None else min(most, memory_budget(device)))
-            self._resident[device] = DeviceCsr.of(values, self.dtype, device) if fits else None
+            there = next((copy for copy in list(self._resident.values()) if copy is not None), None)
+            copied = there.to(device) if there and fits else None  # from another GPU, past the host
+            self._resident[device] = copied or (DeviceCsr.of(values, self.dtype, device) if fits else None)
         return self._resident[device]
 
     @cached_property

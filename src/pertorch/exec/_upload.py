@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-PIECE_BYTES = 32 * 2**20  # pinned memory that a copy holds at a time; torch keeps it for the next one
+PIECE_BYTES = 16 * 2**20  # pinned memory that a copy holds at a time; torch keeps it for the next one
 
 
 def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:

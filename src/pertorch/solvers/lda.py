@@ -32,13 +32,23 @@ def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
     within = features - means[codes]
     spread = within.square().mean(0).sqrt()
     spread = torch.where(spread > 0, spread, 1.0)
-    # The singular values of a tall matrix are those of its triangular factor.
-    triangle = torch.linalg.qr(within.div_(spread * n**0.5), mode="r").R
-    _, sizes, axes = torch.linalg.svd(triangle, full_matrices=False)
-    rank = int((sizes > TOLERANCE).sum())
-    whiten = axes[:rank].T / spread[:, None] / sizes[:rank]
+    whiten = _whitening(within.div_(spread * n**0.5)) / spread[:, None]
     overall = features.mean(0)
     between = (counts / max(1, n_classes - 1)).sqrt()[:, None] * (means - overall)
-    _, sizes, axes = torch.linalg.svd(between @ whiten, full_matrices=False)
+    _, sizes, axes = torch.linalg.svd((between @ whiten).cpu(), full_matrices=False)  # classes × rank: LAPACK is sooner
     rank = min(int((sizes > TOLERANCE * sizes[:1]).sum()), n_classes - 1)
-    return whiten @ axes[:rank].T
+    return whiten @ axes[:rank].T.to(whiten.device)
+
+
+def _whitening(rows: Tensor) -> Tensor:
+    """W with ``(rows W)ᵀ (rows W) = 1`` on the span of the singular vectors whose values exceed the tolerance.
+
+    From the eigenvectors of ``rowsᵀ rows``, ten times sooner than singular values. These lose half the digits; so
+    lengths and angles are measured once more on the rows that they make.
+    """
+    axes = torch.linalg.eigh(rows.T @ rows).eigenvectors
+    along = rows @ axes
+    sizes = along.norm(dim=0)
+    kept = sizes > TOLERANCE
+    along, axes = along[:, kept] / sizes[kept], axes[:, kept] / sizes[kept]
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(along.T @ along), axes.T, upper=False).T

@@ -7,6 +7,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
+
 # Up to so many genes a covariance matrix is made and diagonalised; beyond, only its products with vectors.
 DENSE_GENES = 1024
 MOST_AXES = 600  # of the Krylov space
@@ -116,11 +118,30 @@ def _krylov(controls: Tensor, groups: list[Group], n_axes: int) -> list[Tensor]:
         last = size >= min(MOST_AXES, n_cells - WIDTH)
         if size < n_kept or (size % CHECK and not last):
             continue
-        values, vectors = torch.linalg.eigh(small[:, :size, :size].double())
-        vectors = vectors[:, :, -n_kept:].mT.to(known.dtype)
+        values, vectors = _leading(small[:, :size, :size].double(), n_kept)
+        vectors = vectors.to(known.dtype)
         residual = (vectors[:, -n_axes:, -WIDTH:] @ rest.mT).norm(dim=2) / values[:, -n_axes:]
         if last or float(residual.max()) < RESIDUAL:
             return _separate(exact, vectors @ known, n_axes)
+
+
+def _leading(matrices: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The n largest eigenvalues of each symmetric matrix, ascending, and their vectors as rows.
+
+    By the host's threads: for a few hundred rows a GPU's solver takes longer than all of the products.
+    """
+    host = matrices.cpu()
+    found = [torch.linalg.eigh(host)] if matrices.is_cpu else map_threads(torch.linalg.eigh, host.split(1), host.device)
+    values, vectors = zip(*found, strict=True)
+    return (
+        torch.cat(values)[:, -n:].to(matrices.device),
+        torch.cat(vectors)[:, :, -n:].mT.contiguous().to(matrices.device),
+    )
+
+
+def bytes_of_group(n_controls: int, n_cells: int, n_genes: int) -> int:
+    """About what :func:`principal_axes` holds of one group beside the controls."""
+    return 4 * (MOST_AXES + WIDTH) * (n_controls + n_cells) + 20 * n_cells * n_genes
 
 
 def _separate(scaled: _Scaled, rows: Tensor, n_axes: int) -> list[Tensor]:

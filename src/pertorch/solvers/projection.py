@@ -126,16 +126,47 @@ def project_clipped(targets: Targets, controls: Controls, frame: Frame, clip: fl
 
     Clipping is not linear, so here each target looks at its controls by itself.
     """
-    n = targets.inside.sum(1, dtype=torch.float64)[:, None]
-    scaled = ((targets.values - frame.centre[:, None]) / frame.spread[:, None]).clamp_(max=clip)
-    scaled *= targets.inside[:, :, None] & targets.used[:, None]
-    of_controls, directions = [], []
-    for b, (markers, used) in enumerate(zip(targets.markers, targets.used, strict=True)):
-        theirs = (controls.values[markers] - frame.centre[b, :, None]) / frame.spread[b, :, None]
-        theirs = theirs.clamp_(max=clip) * used[:, None]
-        v = scaled[b].sum(0) / n[b] - theirs.mean(1)
+    of_targets, of_controls = torch.zeros_like(targets.values[:, :, 0]), []
+    exists = torch.zeros_like(targets.inside[:, 0])
+    for b in range(len(targets.values)):
+        x, y = _scaled(targets, controls, frame, b, clip)
+        v = x.mean(0) - y.mean(1)
+        exists[b] = (v != 0).any()
         v = v / v.square().sum().clamp(min=torch.finfo(v.dtype).tiny)
-        directions.append(v)
-        of_controls.append(v @ theirs)
-    v = torch.stack(directions)
-    return Projection((scaled @ v[:, :, None])[:, :, 0], torch.stack(of_controls), (v != 0).any(1))
+        of_targets[b, : len(x)] = x @ v
+        of_controls.append(v @ y)
+    return Projection(of_targets, torch.stack(of_controls), exists)
+
+
+@final
+class LeftOut(NamedTuple):
+    """Positions on a target's line without each marker: ``of_targets`` ``(n, k)``, ``of_controls`` ``(m, k)``."""
+
+    of_targets: Tensor
+    of_controls: Tensor
+
+
+def project_without_each(targets: Targets, controls: Controls, frame: Frame, clip: float | None) -> list[LeftOut]:
+    """Positions of the scaled cells of each target and of the controls on ``v``, each marker left out in turn.
+
+    ``(x·v − x_j v_j) / (v·v − v_j²)``: what a marker's own expression can be compared with.
+    """
+
+    def without_each(x: Tensor, v: Tensor) -> Tensor:
+        return ((x @ v)[:, None] - x * v) / (v @ v - v.square())
+
+    out = []
+    for b in range(len(targets.values)):
+        x, y = _scaled(targets, controls, frame, b, clip)
+        v = x.mean(0) - y.mean(1)
+        out.append(LeftOut(without_each(x, v), without_each(y.T, v)))
+    return out
+
+
+def _scaled(targets: Targets, controls: Controls, frame: Frame, b: int, clip: float | None) -> tuple[Tensor, Tensor]:
+    """The cells of one target, cells × markers, and the controls, markers × controls."""
+    used = targets.used[b]
+    centre, spread = frame.centre[b, used], frame.spread[b, used]
+    x = (targets.values[b, targets.inside[b]][:, used] - centre) / spread
+    y = (controls.values[targets.markers[b, used]] - centre[:, None]) / spread[:, None]
+    return (x, y) if clip is None else (x.clamp_(max=clip), y.clamp_(max=clip))

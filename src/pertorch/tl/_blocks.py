@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix
-from pertorch.exec import upload
+from pertorch.exec import map_devices, map_threads, track, upload
 from pertorch.solvers.projection import Controls, Targets
 from pertorch.tl._gathered import Gathered
 from pertorch.tl._operator import Reader, Signature, StoredSignature
 from pertorch.tl._screen import Split
+from pertorch.tl._status import Markers
 
 BATCH_BYTES = {"cpu": 2**27, "cuda": 2**31}
 SLAB_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of cells at all markers
@@ -24,39 +26,67 @@ SLAB_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of cells at all markers
 PER_POINT = 16
 FEW_TARGETS = 8  # fewer at once do not pay
 
-Markers = Sequence[NDArray[np.int64]]
+R = TypeVar("R")
 
 
-def read_controls(
-    signature: Signature, split: Split, markers: Markers, device: torch.device
-) -> tuple[Controls, NDArray[np.int64]]:
-    """The controls at the union of all markers, and that union."""
+def map_targets(
+    work: Callable[[Targets, Controls], R],
+    signature: Signature,
+    split: Split,
+    markers: Markers,
+    devices: Sequence[torch.device],
+    name: str,
+) -> Iterator[tuple[NDArray[np.int64], R]]:
+    """What `work` gives for each batch of the targets that have markers, the batches divided among devices by cost.
+
+    `name` is what a progress bar says.
+    """
+    batches = cut_batches(split, markers, devices)
     union = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *markers]))
+
+    def on_device(device: torch.device, run: slice) -> list[tuple[NDArray[np.int64], R]]:
+        if not (mine := batches[run]):
+            return []
+        controls = read_controls(signature, split, union, device)
+        read = target_reader(signature, split, markers, union, device)
+        done = zip(mine, map_threads(lambda batch: work(read(batch), controls), mine, device), strict=True)
+        return list(track(done, sum(map(len, mine)), name, unit="targets", size=lambda both: len(both[0])))
+
+    def cost() -> torch.Tensor:
+        return torch.tensor([int(split.sizes[batch].sum()) + len(batch) * len(split.controls) for batch in batches])
+
+    return itertools.chain.from_iterable(map_devices(devices, cost, on_device))
+
+
+def read_controls(signature: Signature, split: Split, union: NDArray[np.int64], device: torch.device) -> Controls:
+    """The controls at the union of all markers."""
     values = torch.empty(len(union), len(split.controls), dtype=torch.float64, device=device)
     if len(union):
         read = _reader(signature, union, device)
         for start, rows in _slabs(torch.from_numpy(split.controls).to(device), len(union)):
             values[:, start : start + len(rows)] = read(rows).T
-    return Controls.of(values), union
+    return Controls.of(values)
 
 
-def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[NDArray[np.int64]]:
+def cut_batches(split: Split, markers: Markers, devices: Sequence[torch.device]) -> list[NDArray[np.int64]]:
     """The targets that have markers, by position in the split, in batches for :func:`target_reader`.
 
-    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some.
+    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some, of several
+    GPUs each.
     """
     kept = np.array([h for h, genes in enumerate(markers) if len(genes)], dtype=np.int64)
     kept = kept[np.argsort(-split.sizes[kept], kind="stable")]
-    most = len(kept)
-    if device.type == "cpu":
+    if devices[0].type == "cpu":
         most = max(FEW_TARGETS, -(-len(kept) // (2 * torch.get_num_threads())))
+    else:
+        most = -(-len(kept) // len(devices))
     batches, start = [], 0
     while start < len(kept):
         n, k, stop = int(split.sizes[kept[start]]), 0, start
         while stop < min(len(kept), start + most):
             k = max(k, len(markers[kept[stop]]))
             of_one = 8 * (2 * n * k + PER_POINT * (n + len(split.controls)))
-            if stop > start and (stop - start + 1) * of_one > BATCH_BYTES[device.type]:
+            if stop > start and (stop - start + 1) * of_one > BATCH_BYTES[devices[0].type]:
                 break
             stop += 1
         batches.append(kept[start:stop])

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix
-from pertorch.exec import resolve_devices
+from pertorch.exec import map_devices, resolve_devices
 from pertorch.stats import Moments, benjamini_hochberg, log_fold_change, t_test, wilcoxon
+from pertorch.tl._column_sums import sums_by_columns
 from pertorch.tl._passes import sums_by_slabs
+from pertorch.tl._row_sums import sums_by_rows
 from pertorch.tl._screen import Split
-from pertorch.tl._sums import Sums, sums_of
+from pertorch.tl._sums import Sums
 
 TestMethod = Literal["wilcoxon", "t-test", "t-test_overestim_var"]
 
@@ -56,14 +58,31 @@ def compare(matrix: Matrix, splits: Sequence[Split], method: TestMethod, base: f
 
     A matrix in memory is read split by split; one in a file in a few passes for all of them.
     """
-    device, ranks = resolve_devices()[0], method == "wilcoxon"
+    devices, ranks = resolve_devices(), method == "wilcoxon"
     found: Iterable[Sums]
     if matrix.is_file:
-        found = sums_by_slabs(matrix, splits, device, ranks=ranks)
+        found = sums_by_slabs(matrix, splits, devices[0], ranks=ranks)
     else:
-        found = (sums_of(matrix, split, device, ranks=ranks) for split in splits)
+        found = (_sums_of(matrix, split, devices, ranks=ranks) for split in splits)
     for split, sums in zip(splits, found, strict=True):
         yield _tested(sums, split, method, base)
+
+
+def _sums_of(matrix: Matrix, split: Split, devices: Sequence[torch.device], *, ranks: bool) -> Sums:
+    """In the way that suits the devices; each has all controls, and targets in proportion to their cells."""
+    if not len(split.targets):
+        return Sums.zeros(split, matrix.shape[1], devices[0])
+    by = sums_by_columns if devices[0].type == "cpu" else sums_by_rows
+    if len(devices) == 1:
+        return by(matrix, split, devices[0], ranks=ranks)
+    matrix.resident(devices[0])  # the others copy it from there
+
+    def of_run(device: torch.device, run: slice) -> Sums | None:
+        part = split.only(np.arange(len(split.targets))[run])
+        return by(matrix, part, device, ranks=ranks) if len(part.targets) else None
+
+    parts = map_devices(devices, lambda: torch.from_numpy(split.sizes), of_run)
+    return Sums.join([Sums(*(x.to(devices[0]) for x in part)) for part in parts if part is not None])
 
 
 def _tested(found: Sums, split: Split, method: TestMethod, base: float | None) -> Comparison:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pertorch.data import Matrix, nearest, open_matrix
 from pertorch.exec import map_threads, resolve_devices, track
 from pertorch.solvers.lda import discriminants
-from pertorch.solvers.lda_axes import Group, Shared, principal_axes
+from pertorch.solvers.lda_axes import Group, Shared, bytes_of_group, principal_axes
 from pertorch.tl._compare import TestMethod
 from pertorch.tl._marker_sets import marker_sets
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
@@ -20,8 +20,9 @@ from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Targets whose axes are found together: their products with the controls are one.
+# Targets whose axes are found together: their products with the controls are one. Of a GPU, as many as this holds.
 GROUPS_AT_ONCE = 4
+GPU_BYTES = 2**33
 SLAB_BYTES = 2**25
 
 
@@ -128,7 +129,10 @@ def _axes(
         read = (matrix.rows(torch.from_numpy(cells).to(device)).double() for cells in batch)
         return principal_axes(shared, [Group.beside(shared, cells) for cells in read], n_comps)
 
-    batches = [groups[start : start + GROUPS_AT_ONCE] for start in range(0, len(groups), GROUPS_AT_ONCE)]
+    step = GROUPS_AT_ONCE
+    if device.type != "cpu":
+        step = max(step, GPU_BYTES // bytes_of_group(len(controls), max(map(len, groups)), matrix.shape[1]))
+    batches = [groups[start : start + step] for start in range(0, len(groups), step)]
     found = track(map_threads(work, batches, device), len(groups), "axes of targets", unit="targets", size=len)
     return torch.cat(list(itertools.chain.from_iterable(found)), 1)
 

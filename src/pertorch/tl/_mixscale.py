@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from pertorch._settings import seed_or_default
 from pertorch.data import obs_column
-from pertorch.exec import resolve_devices, track
-from pertorch.solvers.projection import Frame, Projection, project, project_clipped
-from pertorch.tl._blocks import Markers, cut_batches, read_controls, target_reader
-from pertorch.tl._classify import NO_DIRECTION, status_frame, status_row, testable, untested_rows
+from pertorch.exec import resolve_devices
+from pertorch.solvers.projection import Controls, Frame, Targets, project_clipped, project_without_each
+from pertorch.solvers.responders import project_targets
+from pertorch.tl._blocks import map_targets
 from pertorch.tl._compare import TestMethod
 from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale_markers import Search, top_markers
 from pertorch.tl._operator import find_signature
 from pertorch.tl._parts import in_parts
-from pertorch.tl._screen import Screen, Split, check_choice, check_least, target_of
+from pertorch.tl._scores import Line, Scores
+from pertorch.tl._screen import Screen, check_choice, check_least, target_of
+from pertorch.tl._status import Status, testable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,6 +52,7 @@ def mixscale(
     random_state: int | None = None,
     clip: float | None = None,
     score_controls: bool = False,
+    store_projections: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
     """Continuous perturbation scores (Mixscale; Jiang et al. 2025).
@@ -89,6 +90,10 @@ def mixscale(
     score_controls
         Whether to write ``adata.uns[f"{new_class_name}_controls"]``: the score of each control (row) on each target's
         line (column).
+    store_projections
+        Whether to write ``adata.uns["mixscale"]``: target → split (or ``"all"``) → its cells and the controls × their
+        position on the line (``pvec``), their label, and their position without each marker in turn. That is a number
+        for each control and marker of each target: pertpy always writes it, rapids_singlecell never.
 
     Returns
     -------
@@ -119,71 +124,28 @@ def mixscale(
     seed = seed_or_default(random_state)
     search = Search(test_method, logfc_threshold, pval_cutoff, max_de_genes, labels, share, seed)
     markers = top_markers(adata, screen, search, de_genes_by_target, de_layer)
-    scores = _Scores(np.zeros(adata.n_obs))
-    device = resolve_devices()[0]
+    scores = Scores(np.zeros(adata.n_obs))
+
+    def work(targets: Targets, controls: Controls) -> Line:
+        frame = Frame.over_all(targets, controls, scale=scale)
+        line = (
+            project_targets(targets, controls, scale=scale)
+            if clip is None
+            else project_clipped(targets, controls, frame, clip)
+        )
+        left_out = project_without_each(targets, controls, frame, clip) if store_projections else []
+        return Line.of(line, left_out, controls=score_controls, positions=store_projections)
+
     for near, split, found in in_parts(signature, screen.splits, markers, min_de_genes):
         tested = testable(split, found, min_de_genes)
-        scores.status += untested_rows(split, found, tested)
-        controls, union = read_controls(near, split, tested, device)
-        read = target_reader(near, split, tested, union, device)
-        batches = cut_batches(split, tested, device)
-        for batch in track(batches, sum(map(len, batches)), "mixscale", unit="targets", size=len):
-            targets = read(batch)
-            frame = Frame.over_all(targets, controls, scale=scale)
-            if clip is None:
-                line = project(targets, controls, frame, targets.inside)
-            else:
-                line = project_clipped(targets, controls, frame, clip)
-            scores.take(split, batch, line, tested, with_controls=score_controls)
+        scores.status.append(Status(split, found, tested))
+        for batch, line in map_targets(work, near, split, tested, resolve_devices(), "mixscale"):
+            scores.take(split, batch, line, tested, controls=score_controls, positions=store_projections)
     warn_of_single_cells(screen)
     target = target_of(adata, copy=copy)
-    scores.write(target, screen, new_class_name, with_controls=score_controls)
+    scores.write(target, screen, new_class_name, pert_key, controls=score_controls, positions=store_projections)
     target.uns["mixscale_de_genes"] = _names(screen, markers, adata.var_names, min_de_genes)
     return target if copy else None
-
-
-@final
-@dataclass
-class _Scores:
-    """Scores of all cells, filled split by split."""
-
-    values: NDArray[np.float64]
-    status: list[dict[str, Any]] = field(default_factory=list)
-    of_controls: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = field(default_factory=dict)
-
-    def take(
-        self, split: Split, batch: NDArray[np.int64], line: Projection, tested: Markers, *, with_controls: bool
-    ) -> None:
-        """Standardise a batch by its controls."""
-        centre = line.of_controls.mean(1, keepdim=True)
-        spread = line.of_controls.std(1, keepdim=True) if len(split.controls) > 1 else torch.ones_like(centre)
-        spread = torch.where(spread > 0, spread, 1.0)
-        scores = ((line.of_targets - centre) / spread).cpu().numpy()
-        controls = ((line.of_controls - centre) / spread).cpu().numpy() if with_controls else None
-        for b, (h, exists) in enumerate(zip(batch.tolist(), line.exists.tolist(), strict=True)):
-            cells = split.cells(h)
-            if exists:
-                self.values[cells] = scores[b, : len(cells)]
-                if controls is not None:
-                    self.of_controls.setdefault(int(split.targets[h]), []).append((split.controls, controls[b]))
-            status = "scored" if exists else NO_DIRECTION
-            self.status.append(
-                status_row(split, h, len(tested[h]), status, mean_score=float(self.values[cells].mean()))
-            )
-
-    def write(self, adata: AnnData, screen: Screen, column: str, *, with_controls: bool) -> None:
-        """Scores, status, and where asked for the controls' own scores."""
-        adata.obs[column] = self.values
-        adata.uns["mixscale_status"] = status_frame(self.status, screen)
-        if with_controls:
-            scored = sorted(self.of_controls)
-            table = np.full((adata.n_obs, len(scored)), np.nan)
-            for column_at, h in enumerate(scored):
-                for rows, values in self.of_controls[h]:
-                    table[rows, column_at] = values
-            rows = np.flatnonzero(screen.groups.codes == screen.control)
-            names = [str(screen.groups.names[h]) for h in scored]
-            adata.uns[f"{column}_controls"] = pd.DataFrame(table[rows], index=adata.obs_names[rows], columns=names)
 
 
 def _names(screen: Screen, markers: list[list[NDArray[np.int64]]], genes: pd.Index, least: int) -> dict[str, Any]:
@@ -194,4 +156,7 @@ def _names(screen: Screen, markers: list[list[NDArray[np.int64]]], genes: pd.Ind
             if len(at) >= least:
                 found.setdefault(str(screen.groups.names[h]), []).append(at)
     named = genes.to_numpy(dtype=object)
-    return {target: named[pd.unique(np.concatenate(parts))] for target, parts in found.items()}
+    return {
+        target: named[parts[0] if len(parts) == 1 else pd.unique(np.concatenate(parts))]
+        for target, parts in found.items()
+    }

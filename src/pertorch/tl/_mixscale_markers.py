@@ -20,8 +20,6 @@ from pertorch.tl._screen import Screen, Split
 if TYPE_CHECKING:
     from anndata import AnnData
 
-CONTROL = 0  # label of the controls in a test
-
 
 @final
 class Search(NamedTuple):
@@ -58,45 +56,50 @@ def top_markers(
     if given is not None:
         return given_sets(given, screen, adata.var_names)
     matrix, base = open_matrix(adata, layer or "X"), log_base(adata)
-    labels, owner = _tests(screen, search.guides)
+    tests = _Tests.of(screen, search.guides)
     found: dict[int, dict[int, None]] = {}
-    splits = list(_comparisons(screen, search, labels, owner))
+    splits = list(_comparisons(screen, search, tests))
     for split, tested in zip(splits, compare(matrix, splits, search.method, base), strict=True):
         passing = tested.passing(search.logfc_threshold, search.pval_cutoff)
         for label, size, (genes, pvals) in zip(split.targets, split.sizes, passing, strict=True):
             if size > 1:
                 best = genes[np.argsort(pvals, kind="stable")][: search.most]
-                found.setdefault(int(owner[label]), {}).update(dict.fromkeys(best.tolist()))
+                found.setdefault(int(tests.owner[label]), {}).update(dict.fromkeys(best.tolist()))
     sets = {target: np.array(list(genes), dtype=np.int64) for target, genes in found.items()}
     return [[sets.get(int(h), np.empty(0, dtype=np.int64)) for h in split.targets] for split in screen.splits]
 
 
-def _tests(screen: Screen, guides: pd.Series | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Label of each cell (−1 takes no part), and the target that each label belongs to."""
-    codes = screen.groups.codes
-    if guides is None:
-        others = np.array([h for h in range(len(screen.groups.names)) if h != screen.control], dtype=np.int64)
-        label = np.full(len(screen.groups.names) + 1, -1)  # the last entry serves code −1
-        label[others], label[screen.control] = np.arange(1, len(others) + 1), CONTROL
-        return label[codes], np.concatenate([[screen.control], others])
-    of_target = (codes >= 0) & (codes != screen.control)
-    part = pd.factorize(guides)[0]
-    of_target &= part >= 0
-    pairs = pd.MultiIndex.from_arrays([codes[of_target], part[of_target]])
-    which, names = pd.factorize(pairs)
-    labels = np.where(codes == screen.control, CONTROL, -1)
-    labels[of_target] = which + 1
-    return labels, np.array([screen.control, *(target for target, _ in names)], dtype=np.int64)
+@final
+class _Tests(NamedTuple):
+    """What is tested: label of each cell (−1 takes no part), of the control, and the target each label belongs to."""
+
+    labels: NDArray[np.int64]
+    control: int
+    owner: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, screen: Screen, guides: pd.Series | None) -> _Tests:
+        codes = screen.groups.codes
+        if guides is None:
+            return cls(codes, screen.control, np.arange(len(screen.groups.names)))
+        of_target = (codes >= 0) & (codes != screen.control)
+        part = pd.factorize(guides)[0]
+        of_target &= part >= 0
+        pairs = pd.MultiIndex.from_arrays([codes[of_target], part[of_target]])
+        which, names = pd.factorize(pairs)
+        labels = np.where(codes == screen.control, 0, -1)
+        labels[of_target] = which + 1
+        return cls(labels, 0, np.array([screen.control, *(target for target, _ in names)], dtype=np.int64))
 
 
-def _comparisons(
-    screen: Screen, search: Search, labels: NDArray[np.int64], owner: NDArray[np.int64]
-) -> Iterator[Split]:
+def _comparisons(screen: Screen, search: Search, tests: _Tests) -> Iterator[Split]:
+    labels, control, owner = tests
     everyone = np.arange(len(labels))
     if search.share is None:
-        yield Split.of(None, everyone, labels, CONTROL)
+        whole = search.guides is None and len(screen.splits) == 1
+        yield screen.splits[0] if whole else Split.of(None, everyone, labels, control)
         return
-    for target in np.unique(owner[1:]):
+    for target in np.unique(np.delete(owner, control)):
         taken = np.zeros(len(labels), dtype=bool)
         for split, n in zip(screen.splits, _quotas(screen, int(target), search.share), strict=True):
             controls = torch.from_numpy(split.controls)
@@ -105,8 +108,8 @@ def _comparisons(
             taken[split.controls[np.argsort(draws, kind="stable")[:n]]] = True
             if n:
                 cells = split.members[owner[labels[split.members]] == target]
-                taken[cells[labels[cells] > 0]] = True
-        yield Split.of(None, everyone[taken], labels, CONTROL)
+                taken[cells[(labels[cells] >= 0) & (labels[cells] != control)]] = True
+        yield Split.of(None, everyone[taken], labels, control)
 
 
 def _quotas(screen: Screen, target: int, share: float) -> list[int]:

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from pertorch.data import Matrix
 from pertorch.exec import memory_budget
-from pertorch.tl._blocks import Markers
-from pertorch.tl._classify import testable
 from pertorch.tl._gathered import Gathered, Wanted
 from pertorch.tl._operator import Signature
 from pertorch.tl._screen import Split
+from pertorch.tl._status import Markers, testable
 
 
 def in_parts(

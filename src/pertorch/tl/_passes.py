@@ -20,8 +20,9 @@ from torch import Tensor
 from pertorch.data import Matrix, as_matrix
 from pertorch.exec import map_threads, memory_budget
 from pertorch.ops import mann_whitney
+from pertorch.tl._row_sums import sums_by_rows
 from pertorch.tl._screen import Split
-from pertorch.tl._sums import Sums, sums_by_rows
+from pertorch.tl._sums import Sums
 
 SLAB_SHARE = 8  # of the budget: two slabs are in memory, and copies of one
 CONTROLS_SHARE = 4
@@ -29,7 +30,7 @@ GENES = 256  # that a thread works on at a time
 
 
 def sums_by_slabs(matrix: Matrix, splits: Sequence[Split], device: torch.device, *, ranks: bool) -> Iterator[Sums]:
-    """As :func:`sums_of` for each split, of a matrix in a file.
+    """As ``sums_by_columns`` or ``sums_by_rows`` for each split, of a matrix in a file.
 
     Controls that exceed their share of the budget are read some genes at a time, or those of many splits some splits at
     a time; each such part takes two passes of its own.

@@ -97,7 +97,7 @@ def mixscape_power(
         for n in design.sizes:
             targets = design.targets_at(n)
             drawn = np.concatenate([np.sort(members[t][design.draw(t, n).numpy()]) for t in targets])
-            status: list[dict[str, Any]] = []
+            perturbed, fractions = [], []
             for start in range(0, len(drawn), step):
                 split = _beside(members[design.control], drawn[start : start + step])
                 (compared,) = compare(matrix, [split], test_method, log_base(adata))
@@ -108,10 +108,12 @@ def mixscape_power(
                     n_refinements=iter_num, least=min_de_genes, scale=scale, with_controls=fit_on == "all",
                     projections=False, options={},
                 )  # fmt: skip
-                status += sorted(calls.status, key=lambda row: row["target"])
+                perturbed.append(calls.status[0].perturbed)
+                fractions.append(calls.status[0].column("perturbed_fraction"))
                 bar.update(len(split.targets))
-            for k, t in enumerate(targets):
-                found = _found(status[k * design.n_replicates : (k + 1) * design.n_replicates])
+            of_targets = (np.concatenate(part).reshape(-1, design.n_replicates) for part in (perturbed, fractions))
+            for t, detected, fraction in zip(targets, *of_targets, strict=True):
+                found = {"n_detected": int(detected.sum()), "perturbed_fraction": float(fraction.mean())}
                 rows.append({"target": t, "n_cells": n, "n_controls": len(members[design.control]), **found})
     return design.table(rows, confidence_level)
 
@@ -122,12 +124,3 @@ def _beside(controls: NDArray[np.int64], drawn: NDArray[np.int64]) -> Split:
     offsets = np.concatenate([[0], len(controls) + n * np.arange(n_targets + 1)])
     rows = np.concatenate([controls, drawn.ravel()])
     return Split(None, np.unique(rows), rows, offsets, np.arange(n_targets))
-
-
-def _found(status: list[dict[str, Any]]) -> dict[str, Any]:
-    """How many replicates of a target have perturbed cells, and what share of all."""
-    detected = [row["status"] == "perturbed" for row in status]
-    return {
-        "n_detected": sum(detected),
-        "perturbed_fraction": float(np.mean([row.get("perturbed_fraction", 0.0) for row in status])),
-    }

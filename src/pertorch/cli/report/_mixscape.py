@@ -15,7 +15,7 @@ from pertorch.cli.report._drawing import Drawing
 from pertorch.cli.report._study import Study
 from pertorch.cli.report._words import counted, listed, percent
 from pertorch.tl import Mixscape, perturbation_markers
-from pertorch.tl._classify import FEW_MARKERS, ONE_CELL
+from pertorch.tl._status import FEW_MARKERS, ONE_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -38,7 +38,7 @@ class HostArray(Storage):
 
     def take(self, index: torch.Tensor, columns: NDArray[np.int64] | None) -> torch.Tensor:
         """See :class:`Storage`."""
-        if index.device.type != "cpu" and not few(columns, self.shape[1]):
+        if index.device.type != "cpu":
             return TorchArray(self.host).take(index, columns)
         rows = index.cpu().numpy()
         out = self.values[rows] if columns is None else self.values[np.ix_(rows, columns)]

@@ -18,6 +18,19 @@ def _search(x, low, high, controls, steps, ABOVE: tl.constexpr):
     return low
 
 
+@triton.jit
+def _past_ties(x, low, last, controls, steps):
+    """First position from `low` on whose control is above x. Ties are few: the steps begin with one and double."""
+    width, growing = low * 0 + 1, low < last
+    for _ in range(steps + 1):
+        open_ = growing & (low + width <= last)
+        there = tl.load(controls + low + width - 1, mask=open_, other=0.0)
+        growing = open_ & (there <= x)
+        low = tl.where(growing, low + width, low)
+        width = tl.where(growing, 2 * width, width)
+    return _search(x, low, tl.minimum(low + width - 1, last), controls, steps, ABOVE=True)
+
+
 @triton.jit(do_not_specialize=["n_columns", "steps"])
 def excess_kernel(
     out,  # (k, n_columns) int64
@@ -47,7 +60,7 @@ def excess_kernel(
         first = tl.load(starts + gene, mask=inside, other=0)
         last = tl.load(starts + gene + 1, mask=inside, other=0)
         left = _search(x, first, last, controls, steps, ABOVE=False)
-        right = _search(x, left, last, controls, steps, ABOVE=True)
+        right = _past_ties(x, left, last, controls, steps)
         share = tl.where(x > 0, 2, tl.where(x < 0, 0, 1)).to(tl.int64)
         excess = left + right - 2 * first + share * tl.load(zeros + gene, mask=inside, other=0)
         tl.atomic_add(out + gene, excess - tl.load(of_zero + gene, mask=inside, other=0), mask=inside, sem="relaxed")

@@ -10,6 +10,7 @@ from pertorch.ops.segment._partial import (
     merge_sums,
 )
 from pertorch.ops.segment._ragged import batches, expand, join, ragged_max, ragged_sum
+from pertorch.ops.segment._stored import stored_sums
 from pertorch.ops.segment._torch import Moments, Slab, group_moments, group_sums, group_weights, pieces
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "pieces",
     "ragged_max",
     "ragged_sum",
+    "stored_sums",
 ]

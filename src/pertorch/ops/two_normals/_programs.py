@@ -5,10 +5,22 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+RUN = tl.constexpr(512)  # numbers below 2 whose product float64 holds
+
 
 @triton.jit
 def _evaluate(
-    points, inside, n_points, logit, mean, log_spread, known_mean, known_variance, floor, BLOCK: tl.constexpr
+    points,
+    inside,
+    n_points,
+    logit,
+    mean,
+    log_spread,
+    known_mean,
+    known_variance,
+    floor,
+    MASKED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Value, gradient g, curvature c = −H and complete information d, from the moments of r and of r(1 − r)."""
     e = tl.exp(log_spread)
@@ -20,26 +32,33 @@ def _evaluate(
     zero = tl.zeros([BLOCK], dtype=tl.float64)
     n_, value_, f0_, f1_, f2_ = zero, zero, zero, zero, zero
     s0_, s1_, s2_, s3_, s4_ = zero, zero, zero, zero, zero
-    for begin in range(0, n_points, BLOCK):
-        at = begin + tl.arange(0, BLOCK)
-        here = tl.load(inside + at, mask=at < n_points, other=0) != 0
-        t = tl.load(points + at, mask=here, other=0.0)
-        odds = constant + t * (slope + t * bend)
-        small = tl.exp(-tl.abs(odds))
-        share = 1 / (1 + small)
-        r = tl.where(here, tl.where(odds >= 0, share, small * share), 0.0)
-        both = tl.where(here, small * share * share, 0.0)
-        n_ += tl.where(here, 1.0, 0.0)
-        value_ += tl.where(here, tl.maximum(odds, 0.0) + tl.log(1 + small), 0.0)
-        f0_ += r
-        f1_ += r * t
-        f2_ += r * t * t
-        s0_ += both
-        s1_ += both * t
-        both *= t * t
-        s2_ += both
-        s3_ += both * t
-        s4_ += both * t * t
+    for run in range(0, n_points, RUN * BLOCK):
+        # A product of numbers between 1 and 2 takes one logarithm, which is dear in float64.
+        product = zero + 1.0
+        for begin in range(run, tl.minimum(run + RUN * BLOCK, n_points), BLOCK):
+            at = begin + tl.arange(0, BLOCK)
+            here = at < n_points
+            if MASKED:
+                here = tl.load(inside + at, mask=here, other=0) != 0
+            t = tl.load(points + at, mask=here, other=0.0)
+            odds = constant + t * (slope + t * bend)
+            small = tl.exp(-tl.abs(odds))
+            share = 1 / (1 + small)
+            r = tl.where(here, tl.where(odds >= 0, share, small * share), 0.0)
+            both = tl.where(here, small * share * share, 0.0)
+            n_ += tl.where(here, 1.0, 0.0)
+            value_ += tl.where(here, tl.maximum(odds, 0.0), 0.0)
+            product *= tl.where(here, 1 + small, 1.0)
+            f0_ += r
+            f1_ += r * t
+            f2_ += r * t * t
+            s0_ += both
+            s1_ += both * t
+            both *= t * t
+            s2_ += both
+            s3_ += both * t
+            s4_ += both * t * t
+        value_ += tl.log(product)
     n, value, f0, f1, f2 = tl.sum(n_, 0), tl.sum(value_, 0), tl.sum(f0_, 0), tl.sum(f1_, 0), tl.sum(f2_, 0)
     s0, s1, s2, s3, s4 = tl.sum(s0_, 0), tl.sum(s1_, 0), tl.sum(s2_, 0), tl.sum(s3_, 0), tl.sum(s4_, 0)
     small = tl.exp(-tl.abs(logit))
@@ -99,30 +118,30 @@ def _step(g0, g1, g2, c00, c01, c02, c11, c12, c22, d0, d1, d2, damping):
     return x0, x1, x2, 0.5 * (x0 * g0 + x1 * g1 + x2 * g2), positive
 
 
-@triton.jit(do_not_specialize=["n_points", "max_iter"])
-def newton_kernel(
-    points,  # (B, n_points) float64
-    inside,  # (B, n_points) int8
-    known,  # (B, 2) float64
-    state,  # (B, 3) float64: where to start, then where it came to rest
-    n_iter,  # (B,) int64
-    converged,  # (B,) int8
-    limits,  # float64: tol, floor, small and largest damping, least gain
+@triton.jit
+def newton(
+    points,
+    inside,
     n_points,
+    known_mean,
+    known_variance,
+    z0,
+    z1,
+    z2,
+    limits,
     max_iter,
+    MASKED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One mixture."""
-    b = tl.program_id(0).to(tl.int64)
-    points += b * n_points
-    inside += b * n_points
-    state += b * 3
+    """From z to where the likelihood is largest: that point, the steps taken, and whether it came to rest.
+
+    `limits` points to tol, floor, small and largest damping, and least gain, all float64. `inside` says which points
+    count where MASKED, else all do.
+    """
     tol, floor = tl.load(limits), tl.load(limits + 1)
     small_damping, largest_damping, no_gain = tl.load(limits + 2), tl.load(limits + 3), tl.load(limits + 4)
-    known_mean, known_variance = tl.load(known + 2 * b), tl.load(known + 2 * b + 1)
-    z0, z1, z2 = tl.load(state), tl.load(state + 1), tl.load(state + 2)
     value, g0, g1, g2, c00, c01, c02, c11, c12, c22, d0, d1, d2 = _evaluate(
-        points, inside, n_points, z0, z1, z2, known_mean, known_variance, floor, BLOCK
+        points, inside, n_points, z0, z1, z2, known_mean, known_variance, floor, MASKED, BLOCK
     )
     damping = tol * 0 + 1.0
     step_of = tl.zeros([], dtype=tl.int32)
@@ -130,7 +149,7 @@ def newton_kernel(
     while (step_of < max_iter) & (done == 0):
         x0, x1, x2, gain, positive = _step(g0, g1, g2, c00, c01, c02, c11, c12, c22, d0, d1, d2, damping)
         value_, g0_, g1_, g2_, c00_, c01_, c02_, c11_, c12_, c22_, d0_, d1_, d2_ = _evaluate(
-            points, inside, n_points, z0 + x0, z1 + x1, z2 + x2, known_mean, known_variance, floor, BLOCK
+            points, inside, n_points, z0 + x0, z1 + x1, z2 + x2, known_mean, known_variance, floor, MASKED, BLOCK
         )
         finite = (c00_ + c01_ + c02_ + c11_ + c12_ + c22_) * 0 == 0
         better = positive & (gain > 0) & (value_ >= value) & finite
@@ -152,8 +171,41 @@ def newton_kernel(
         d0, d1, d2 = tl.where(better, d0_, d0), tl.where(better, d1_, d1), tl.where(better, d2_, d2)
         damping = tl.where(better, damping * 0.5, damping * 4.0)
         step_of += 1
+    return z0, z1, z2, step_of, done
+
+
+@triton.jit(do_not_specialize=["n_points", "max_iter"])
+def newton_kernel(
+    points,  # (B, n_points) float64
+    inside,  # (B, n_points) int8
+    known,  # (B, 2) float64
+    state,  # (B, 3) float64: where to start, then where it came to rest
+    n_iter,  # (B,) int64
+    converged,  # (B,) int8
+    limits,  # see newton
+    n_points,
+    max_iter,
+    BLOCK: tl.constexpr,
+):
+    """One mixture."""
+    b = tl.program_id(0).to(tl.int64)
+    state += b * 3
+    z0, z1, z2, steps, done = newton(
+        points + b * n_points,
+        inside + b * n_points,
+        n_points,
+        tl.load(known + 2 * b),
+        tl.load(known + 2 * b + 1),
+        tl.load(state),
+        tl.load(state + 1),
+        tl.load(state + 2),
+        limits,
+        max_iter,
+        True,
+        BLOCK,
+    )
     tl.store(state, z0)
     tl.store(state + 1, z1)
     tl.store(state + 2, z2)
-    tl.store(n_iter + b, step_of.to(tl.int64))
+    tl.store(n_iter + b, steps.to(tl.int64))
     tl.store(converged + b, done.to(tl.int8))

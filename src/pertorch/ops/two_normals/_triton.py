@@ -22,8 +22,6 @@ def maximize(
     converged = torch.zeros(len(start), dtype=torch.int8, device=start.device)
     if not len(start):
         return state, n_iter, converged.bool()
-    # A number that is an argument would be float32.
-    limits = torch.tensor([tol, floor, SMALL_DAMPING, LARGEST_DAMPING, NO_GAIN], dtype=torch.float64)
     with torch.cuda.device(start.device) if start.is_cuda else nullcontext():
         _programs.newton_kernel[(len(start),)](
             points.contiguous(),
@@ -32,10 +30,15 @@ def maximize(
             state,
             n_iter,
             converged,
-            limits.to(start.device),
+            limits(tol, floor, start.device),
             points.shape[1],
             max_iter,
             BLOCK=BLOCK,
             num_warps=8,
         )
     return state, n_iter, converged.bool()
+
+
+def limits(tol: float, floor: float, device: torch.device) -> Tensor:
+    """What tells a program when to stop, as a tensor: a number that is an argument would be float32."""
+    return torch.tensor([tol, floor, SMALL_DAMPING, LARGEST_DAMPING, NO_GAIN], dtype=torch.float64).to(device)

@@ -1,49 +1,16 @@
-"""Which cells of a target respond: direction and mixture, each refined by the other (Papalexi et al. 2021)."""
+"""Responding cells in torch: all targets of a batch in each operation; those whose calls have settled leave it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pertorch.solvers.gauss_mixture import fit_mixtures
 from pertorch.solvers.projection import Controls, Frame, Projection, Targets, project
-
-
-@final
-class Responders(NamedTuple):
-    """What was found about B targets.
-
-    Attributes
-    ----------
-    responds
-        Shape ``(B, n)``, bool.
-    posterior
-        Shape ``(B, n)``: probability of responding, from the last mixture.
-    first
-        Projection on the first direction, that of all cells of the target.
-    n_iter
-        Shape ``(B,)``, int64: refinements made.
-    converged
-        Shape ``(B,)``, bool: whether the last mixture, and the refinement, came to rest.
-    collapsed
-        Shape ``(B,)``, bool: whether too few responding cells were left.
-    """
-
-    responds: Tensor
-    posterior: Tensor
-    first: Projection
-    n_iter: Tensor
-    converged: Tensor
-    collapsed: Tensor
-
-    def host(self, *, controls: bool) -> Responders:
-        """In host memory, in a few copies; the projections of controls only where they are wanted."""
-        first = self.first if controls else self.first._replace(of_controls=self.first.of_controls[:, :0])
-        others = {name: part.cpu() for name, part in self._asdict().items() if name != "first"}
-        return Responders(first=Projection(*(part.cpu() for part in first)), **others)
+from pertorch.solvers.responders._found import Responders
 
 
 def find_responders(
@@ -53,28 +20,10 @@ def find_responders(
     n_refinements: int,
     min_cells: int,
     scale: bool,
-    with_controls: bool = True,
-    options: Mapping[str, Any] | None = None,
+    with_controls: bool,
+    options: Mapping[str, Any],
 ) -> Responders:
-    """Call responding cells, all targets of the batch at once.
-
-    All cells of a target set the first direction. Projected on it, they and the controls are a mixture of two normals,
-    of which the controls fix one; cells more likely of the other set the next direction, until they stay the same.
-
-    Parameters
-    ----------
-    n_refinements
-        Most rounds; with none every cell responds.
-    min_cells
-        With fewer responding cells than this, none responds.
-    scale
-        Whether to divide markers by their standard deviation over target and control cells.
-    with_controls
-        Whether the controls count among the points of the mixture, besides fixing one of its components. Without them
-        its weight is the share of the target's cells that respond.
-    options
-        ``tol``, ``max_iter``, ``floor`` of :func:`pertorch.solvers.gauss_mixture.fit_mixtures`.
-    """
+    """See :func:`pertorch.solvers.responders.find_responders`."""
     frame = Frame.over_all(targets, controls, scale=scale)
     first = project(targets, controls, frame, targets.inside)
     responds, posterior = targets.inside.clone(), torch.zeros_like(first.of_targets)
@@ -85,7 +34,7 @@ def find_responders(
     for i in range(1, n_refinements + 1):
         if i > 1:
             projection = project(targets, controls, frame, chosen)
-        p, at_rest = _posterior(projection, chosen, targets.inside, options or {}, with_controls=with_controls)
+        p, at_rest = _posterior(projection, chosen, targets.inside, options, with_controls=with_controls)
         called = (p > 0.5) & targets.inside
         few = called.sum(1) < min_cells
         same = (called == chosen).all(1)
