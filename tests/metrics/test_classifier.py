@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 import pertorch
+from pertorch.solvers._logistic import MOST_FEATURES, fit_binary
 from testing.pertorch import assert_close
 
 
@@ -14,12 +16,33 @@ def test_proba_is_a_logistic_regression(screen, parts):
     possible = []
     for held_out in range(5):
         seen = np.delete(y, held_out, axis=0)
-        model = LogisticRegression().fit(np.concatenate([x, seen]), [0] * len(x) + [1] * 4)
+        model = LogisticRegression(tol=1e-10, max_iter=10_000).fit(np.concatenate([x, seen]), [0] * len(x) + [1] * 4)
         possible.append(model.predict_proba(y[held_out : held_out + 1])[0, 1])
     found = {pertorch.Distance("classifier_proba", random_state=seed)(x, y) for seed in range(40)}
     nearest = [min(possible, key=lambda p: abs(p - value)) for value in found]
     assert_close(list(found), nearest, rel=1e-6)
     assert set(nearest) == set(possible)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (30.0, 1.0), (0.5, 100.0), (0.5, 0.01)])
+def test_newton_finds_the_optimum(shift, scale):
+    """Of classes that overlap, and of some that a plane parts: there the whole first step would lead away."""
+    random = np.random.default_rng(0)
+    labels = (np.arange(90) >= 60).astype(np.int64)
+    rows = (random.normal(size=(90, 7)) + shift * labels[:, None]) * scale + 3
+    model = LogisticRegression(tol=1e-13, solver="newton-cholesky", max_iter=1000).fit(rows, labels)
+    found = fit_binary(rows, labels, 100)
+    assert found.converged
+    assert_close(
+        found.weights, np.append(model.coef_[0], model.intercept_)[None], rel=1e-6, scale=abs(model.coef_).max()
+    )
+    assert np.array_equal(fit_binary(sp.csr_matrix(rows), labels, 100).weights, found.weights)
+
+
+def test_of_many_features_the_optimum_is_scikit_learns():
+    rows, labels = np.random.default_rng(0).normal(size=(40, MOST_FEATURES + 1)), np.arange(40) % 2
+    found = fit_binary(rows, labels, 100).probabilities(rows)
+    assert_close(found, LogisticRegression().fit(rows, labels).predict_proba(rows), rel=1e-6)
 
 
 def test_proba_is_seeded(screen):

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch._settings import settings
+from pertorch.exec import map_threads
 from pertorch.metrics._base import Needs
 from pertorch.metrics._resampled import ResampledMetric
-from pertorch.solvers._logistic import Logistic, fit_logistic
+from pertorch.solvers._logistic import Logistic, fit_binary, fit_logistic
 from pertorch.stats import uniform
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class ClassifierProba(ResampledMetric):
     """Mean probability that held-out cells of Y are told from X by a logistic regression: a score, not symmetric.
 
     A fifth of Y's cells, one at least, is held out; a regression as scikit-learn's ``LogisticRegression`` with its
-    defaults is fitted to X and the rest of Y.
+    default penalty is fitted to X and the rest of Y: to its optimum, or, with more than 256 features, until
+    scikit-learn's solver stops.
 
     Parameters
     ----------
@@ -53,17 +55,20 @@ class ClassifierProba(ResampledMetric):
     def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
         """See :class:`ResampledMetric`."""
         del device
-        table, pairs_of = _table(cells), zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        table, pairs_of = _table(cells), list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+        splits = {y: self._split(cells, y) for y in {y for _, y in pairs_of}}
         with _one_thread():
-            found = [self._probability(cells, table, x, y) for x, y in pairs_of]
+            fits = map_threads(lambda pair: self._probability(cells, table, pair[0], *splits[pair[1]]), pairs_of, CPU)
+            found = list(fits)
         _warn(self, [converged for _, converged in found])
         return torch.tensor([value for value, _ in found], dtype=torch.float64)
 
-    def _probability(self, cells: Cells, table: Any, x: int, y: int) -> tuple[float, bool]:
-        seen, held_out = self._split(cells, y)
+    def _probability(
+        self, cells: Cells, table: Any, x: int, seen: NDArray[np.int64], held_out: NDArray[np.int64]
+    ) -> tuple[float, bool]:
         train = np.concatenate([_rows_of(cells, [x]), seen])
         labels = np.arange(len(train)) >= int(cells.sizes[x])
-        model = fit_logistic(table[train], labels.astype(np.int64), 2, self.max_iter)
+        model = fit_binary(table[train], labels.astype(np.int64), self.max_iter)
         return float(model.probabilities(table[held_out])[:, 1].mean()), model.converged
 
     def _split(self, cells: Cells, y: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

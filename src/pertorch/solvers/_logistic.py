@@ -13,6 +13,11 @@ Array = NDArray[np.float64]
 PENALTY = 1.0  # on ‖W‖² / 2, beside the sum of the log likelihoods; none on the intercepts
 OPTIONS = {"maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(np.float64).eps}
 
+MOST_FEATURES = 256  # with which solving for Newton's step is sooner than many cheap ones
+# Of the squared length of Newton's step, in the metric of the curvature: the loss is within half of it of its minimum.
+LAST_STEP = 1e-10  # what is left after one more is its square
+SURE_STEP = 1e-6  # the whole step is taken, for rounding would show in a comparison of losses
+
 
 @final
 class Logistic(NamedTuple):
@@ -65,6 +70,45 @@ def fit_logistic(rows: Any, labels: NDArray[np.int64], n_classes: int, max_iter:
         options={"maxiter": max_iter, **OPTIONS},
     )
     return Logistic(found.x.reshape(shape), found.status == 0)
+
+
+def fit_binary(rows: Any, labels: NDArray[np.int64], max_iter: int) -> Logistic:
+    """The optimum of :func:`fit_logistic` with two classes, by Newton's method where there are few features.
+
+    Its error is then below 1e-9, where scikit-learn's solver stops some 1e-4 away. A step solves for all weights
+    (Fisher scoring), and is halved until the loss falls as it should (Armijo).
+
+    Parameters
+    ----------
+    rows, labels, max_iter
+        As for :func:`fit_logistic`; more than `MOST_FEATURES` are left to it.
+    """
+    if rows.shape[1] > MOST_FEATURES:
+        return fit_logistic(rows, labels, 2, max_iter)
+    values = rows if isinstance(rows, np.ndarray) else rows.toarray()
+    x, target = np.concatenate([values, np.ones((len(values), 1))], 1), labels.astype(np.float64)
+    penalty = np.append(np.full(x.shape[1] - 1, PENALTY), 0.0)
+    weights, scores = np.zeros(x.shape[1]), np.zeros((len(x), 1))
+    loss, slope = _binomial(scores, target)
+    for _ in range(max_iter):
+        gradient = x.T @ slope[:, 0] + penalty * weights
+        probability = slope + target[:, None]
+        curvature = (x * (probability * (1 - probability))).T @ x
+        curvature.flat[:: len(penalty) + 1] += penalty
+        step = np.linalg.solve(curvature, gradient)
+        along, length = (x @ step)[:, None], float(gradient @ step)
+        share = 1.0
+        while True:
+            tried = weights - share * step
+            value, slope = _binomial(scores - share * along, target)
+            value += float(penalty @ tried**2) / 2
+            if length <= SURE_STEP or value <= loss - 1e-4 * share * length or share < LAST_STEP:
+                break
+            share /= 2
+        weights, scores, loss = tried, scores - share * along, value
+        if length <= LAST_STEP:
+            return Logistic(weights[None], True)
+    return Logistic(weights[None], False)
 
 
 def _penalized(loss: Any, weights: Array, rows: Any, target: Any) -> tuple[float, Array]:

@@ -1,0 +1,37 @@
+"""Classifiers between groups, end to end through the public call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks._registry import Work, case
+from benchmarks.workloads import CONTROL, GROUPBY, embedded_screen
+from pertorch import Distance
+
+
+def beside_pertpy(metric: str, verb: str, n_cells: int, n_groups: int, **more: Any) -> Work:
+    """pertpy draws other cells to hold out, so that the numbers are not compared."""
+    adata = embedded_screen(n_cells, n_groups)
+    adata.X = adata.obsm["X_pca"]  # where pertpy's classifier_cp looks
+
+    def pertpy() -> Callable[[], Any]:
+        from pertpy.tools import Distance as Peer
+
+        call = getattr(Peer(metric, obsm_key="X_pca"), verb)
+        return partial(call, adata, groupby=GROUPBY, show_progressbar=False, **more)
+
+    return Work(partial(getattr(Distance(metric), verb), adata, GROUPBY, **more), pertpy, "pertpy")
+
+
+@case("classifier_proba_pairwise", sizes=[(5_000, 25)])
+def classifier_proba_pairwise(n_cells: int, n_groups: int) -> Work:
+    """All pairs: ours both ways, pertpy's one way, the other half mirrored though the metric is not symmetric."""
+    return beside_pertpy("classifier_proba", "pairwise", n_cells, n_groups)
+
+
+for _metric in ("classifier_proba", "classifier_cp"):
+    case(f"{_metric}_onesided", sizes=[(5_000, 25)])(
+        partial(beside_pertpy, _metric, "onesided_distances", selected_group=CONTROL)
+    )
