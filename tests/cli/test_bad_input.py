@@ -107,6 +107,17 @@ def test_distance(pertorch: Callable, files: Path, name: str, options: list[str]
     one_sentence(pertorch("distance", files / name, *options), says)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["text.h5ad", "empty.h5ad", "cut.h5ad", "nobody.h5ad", "no_x.h5ad", "zeros.h5ad", "nan.h5ad", "controls.h5ad"],
+)
+def test_report(pertorch: Callable, files: Path, tmp_path: Path, name: str) -> None:
+    """The same files, the same sentences."""
+    says = next(says for of, _, says in DISTANCE.values() if of == name)
+    one_sentence(pertorch("report", files / name, *TO_CONTROL, "--quiet", "--out", tmp_path / "out"), says)
+    assert not list(tmp_path.iterdir())
+
+
 def test_output_over_a_directory(pertorch: Callable, files: Path, tmp_path: Path) -> None:
     (tmp_path / "taken.csv").mkdir()
     one_sentence(

@@ -30,11 +30,14 @@ def test_simulate(pertorch: Callable, tmp_path: Path) -> None:
 def test_demo_finds_what_was_planted(pertorch: Callable, tmp_path: Path) -> None:
     ran = pertorch("demo", "--out", tmp_path / "demo")
     assert ran.code == 0
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
-        "distances.csv",
-        "screen.guides.h5ad",
-        "screen.h5ad",
-    ]
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {"distances.csv", "screen.guides.h5ad", "screen.h5ad", "report.html", "annotated.h5ad"} <= written
+    assert ran.out.endswith(f"\n\nReport: {tmp_path / 'demo' / 'report.html'}\n")
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert page.index("Planted effects and distances found") < page.index("Cells by label")
+    effects = pd.read_csv(tmp_path / "demo" / "targets.csv", index_col="target")["effect"]
+    assert not effects[[f"target{k}" for k in range(19, 25)]].any()  # the last six have none
+    assert effects[[f"target{k:02d}" for k in range(1, 11)]].all()
     table = pd.read_csv(tmp_path / "demo" / "distances.csv")
     assert table["effect"].corr(table["edistance"], method="spearman") > 0.9
     null = table["effect"] == 0

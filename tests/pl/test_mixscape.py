@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pertorch import Mixscape, perturbation_markers, pl
+from pertorch.ds import simulate_screen
 from testing.pertorch import unchanged
 
 
@@ -35,6 +36,18 @@ def test_barplot_of_another_perturbation_type_and_of_names_with_blanks():
     )
     ax = pl.barplot(ad.AnnData(np.zeros((4, 1)), obs), "guide")
     assert [bar.get_height() for bar in ax.containers[0]] == [50]
+
+
+def test_perturbscore_knows_the_control_wherever_it_sorts():
+    """Categories of the projections name all targets, and the control may come after some."""
+    genes, _ = simulate_screen(400, 120, 3, effects=[2, 2, 2], control="zero", random_state=1)
+    genes.X = np.log1p(genes.X.toarray()).astype(np.float32)
+    genes.obsm["X_pca"] = np.linalg.svd(genes.X - genes.X.mean(0), full_matrices=False)[0][:, :8]
+    Mixscape().perturbation_signature(genes, "gene_target", "zero", n_dims=8)
+    Mixscape().mixscape(genes, "gene_target", "zero")
+    ax = pl.perturbscore(genes, "gene_target", "target3")
+    first = ax.get_legend_handles_labels()[1][0]
+    assert first == f"zero ({(genes.obs['gene_target'] == 'zero').sum()} cells)"
 
 
 def test_perturbscore_is_the_projection(called):

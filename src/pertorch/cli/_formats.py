@@ -98,6 +98,7 @@ def _h5ad(path: str, *, backed: bool) -> AnnData:
 def _cell_ranger(matrix: h5py.Group) -> AnnData:
     """``filtered_feature_bc_matrix.h5`` of Cell Ranger 3 and later: features × barcodes, compressed by barcode."""
     from anndata import AnnData
+    from anndata.utils import make_index_unique
 
     n_features, n_cells = (int(n) for n in matrix["shape"])
     data, indices, indptr = (matrix[name][:] for name in ("data", "indices", "indptr"))
@@ -105,9 +106,8 @@ def _cell_ranger(matrix: h5py.Group) -> AnnData:
     var = pd.DataFrame(_columns(matrix["features"], n_features))
     var = var.set_index("name", drop=True).rename(columns={"id": "gene_ids", "feature_type": TYPE_COLUMNS[0]})
     cells = pd.Index(_texts(matrix["barcodes"]), name="barcode")
-    adata = AnnData(counts, obs=pd.DataFrame(index=cells), var=var.rename_axis(None))
-    adata.var_names_make_unique()
-    return adata
+    var.index = make_index_unique(var.index.rename(None))  # some genes share a symbol
+    return AnnData(counts, obs=pd.DataFrame(index=cells), var=var)
 
 
 def _columns(features: h5py.Group, n_features: int) -> dict[str, Any]:

@@ -52,7 +52,6 @@ def write_report(
     """
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     record = Record(command, dict(sources) | found.study.options.as_dict(), found.steps.seconds, date)
-    found.steps.console.note("page …")
     write_together(folder, writers(found, record, title, more))
     return folder / PAGE
 

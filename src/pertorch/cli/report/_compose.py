@@ -50,7 +50,24 @@ def compose(found: Findings, record: Record, title: str, files: Sequence[str], m
         Sections of the caller's, after the table of targets.
     """
     study, table, work = found.study, found.table, found.prepared.work
-    drawing, warned = Drawing(study.options.figures), found.steps.warned
+    with found.steps.step(pipeline.FIGURES):
+        sections = _sections(found, Drawing(study.options.figures), more)
+    last = record_section(record, tuple(found.steps.notes), tuple(files))
+    sections.append(_with(last, found.steps.warned[pipeline.FIGURES]))
+    return Page(
+        title,
+        f"{counted(study.adata.n_obs, 'cell')}, {counted(len(table), 'target')}, control `{study.control}`; pertorch "
+        f"{record.versions['pertorch']}, {record.date}",
+        summary(study, table, found.likeness),
+        facts(study, table, work.n_vars, found.calls),
+        next_steps(study, table, found.likeness),
+        tuple(sections),
+    )
+
+
+def _sections(found: Findings, drawing: Drawing, more: Sequence[Section]) -> list[Section]:
+    """What each step found, in the order in which a reader asks."""
+    study, table, work, warned = found.study, found.table, found.prepared.work, found.steps.warned
     sections = [targets_section(study, table), *more]
     sections.append(_with(_cells_section(found, drawing), warned[pipeline.PREPARED]))
     if found.calls is not None:
@@ -63,20 +80,11 @@ def compose(found: Findings, record: Record, title: str, files: Sequence[str], m
         sections.append(_with(likeness_section(study, found.likeness, drawing), warned[pipeline.LIKENESS]))
     if found.classified is not None:
         guide_column = LABEL if found.calls is not None else None
-        of_classes = mixscape_section(study, work, found.classified, guide_column, drawing)
+        of_classes = mixscape_section(study, work, found.classified, table.index, guide_column, drawing)
         sections.append(_with(of_classes, warned[pipeline.MIXSCAPE]))
         if study.options.mixscale:
             sections.append(mixscale_section(study, work, found.classified, drawing))
-    sections.append(record_section(record, tuple(found.steps.notes), tuple(files)))
-    return Page(
-        title,
-        f"{counted(study.adata.n_obs, 'cell')}, {counted(len(table), 'target')}, control `{study.control}`; pertorch "
-        f"{record.versions['pertorch']}, {record.date}",
-        summary(study, table, found.likeness),
-        facts(study, table, work.n_vars, found.calls),
-        next_steps(study, table, found.likeness),
-        tuple(sections),
-    )
+    return sections
 
 
 def plain_summary(found: Findings) -> tuple[str, ...]:
@@ -165,6 +173,8 @@ def _cells_section(found: Findings, drawing: Drawing) -> Section:
         notices.append(f"{counted(study.n_unlabelled, 'cell has', 'cells have')} no label, and take no part.")
     elif study.n_unlabelled > study.adata.n_obs / 2:
         notices.append(f"{counted(study.n_unlabelled, 'cell')}, more than half, could not be labelled by their guides.")
+    if not found.files.genes.obs_names.is_unique:
+        notices.append("Names of cells repeat: rows of `cells.csv` are in the order of the data.")
     if read.kind != "counts":
         notices.append("The expression was normalised before it came here: it was taken as it is.")
     if found.prepared.key is not None:

@@ -96,11 +96,11 @@ def _by_target(study: Study, work: AnnData, by_split: pd.DataFrame, markers: pd.
 
 
 def mixscape_section(
-    study: Study, work: AnnData, found: Classified, guide_column: str | None, drawing: Drawing
+    study: Study, work: AnnData, found: Classified, ranked: pd.Index, guide_column: str | None, drawing: Drawing
 ) -> Section:
-    """Classes: how many cells of which target, by which genes."""
+    """Classes: how many cells of which target, by which genes; of `ranked` targets the first are shown."""
     options = study.options
-    best = found.targets.sort_values("perturbed", ascending=False, kind="stable")
+    best = found.targets.reindex(ranked)
     best = best[best["perturbed"] > 0]
     within = f" of the same `{options.split_by}`" if options.split_by else ""
     prose = (
@@ -134,7 +134,7 @@ def _figures(
     figures = drawing(
         lambda: pl.barplot(work, guide_column or options.groupby, targets=targets[:MOST_DRAWN], return_fig=True),
         f"Share of the cells of each {by} that were perturbed. {agree}{_first(targets)}",
-        f"Bars; the most perturbed targets are {listed(targets[:4])}.",
+        f"Bars; the first targets are {listed(targets[:4])}.",
     )
     for name in targets[:CURVES] if "mixscape" in work.uns else ():
         figures += drawing(

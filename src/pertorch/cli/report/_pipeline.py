@@ -22,8 +22,8 @@ from pertorch.cli.report._options import Options
 from pertorch.cli.report._study import Study, label_cells
 from pertorch.cli.report._targets import target_table
 
-GUIDES, PREPARED, DISTANCES, LIKENESS, MIXSCAPE = (
-    "guide calls", "normalisation and components", "distances and tests", "targets that are alike", "Mixscape"
+GUIDES, PREPARED, DISTANCES, LIKENESS, MIXSCAPE, FIGURES = (
+    "guide calls", "normalisation and components", "distances and tests", "targets that are alike", "Mixscape", "page"
 )  # fmt: skip
 
 
@@ -45,7 +45,11 @@ class Steps:
             warnings.simplefilter("always", UserWarning)
             yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
-        self.warned[name] = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+        known = {text for texts in self.warned.values() for text in texts}
+        said = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
+        self.warned[name] = tuple(text for text in said if text not in known)
+        for text in self.warned[name]:
+            self.console.note(f"  warning: {text}")
 
     def note(self, text: str) -> None:
         """What was done, for the terminal and the page."""
@@ -118,6 +122,8 @@ def find(files: Files, options: Options, console: Console) -> Findings:
             files.genes, layer=options.counts, total_counts=options.total_counts, exclude=options.exclude_genes,
             obsm=options.obsm, n_pcs=options.new_pcs, note=steps.note,
         )  # fmt: skip
+        if not prepared.work.obs_names.is_unique:  # figures find cells by name
+            prepared.work.obs_names = [str(i) for i in range(prepared.work.n_obs)]
     with steps.step(DISTANCES):
         measured = measure(study, prepared.work)
     with steps.step(LIKENESS):

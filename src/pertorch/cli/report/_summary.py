@@ -134,9 +134,12 @@ def _perturbed(table: pd.DataFrame, options: Options) -> str:
     if found.empty:
         return "Mixscape tells perturbed cells from escaped ones in no target."
     shares = [percent(share) for share in found["perturbed"]]
+    missed = int((~found["effect"]).sum())
+    more = f" In {missed:,} of them the E-test finds no effect: few genes weigh little in a distance over all."
     return (
         f"Mixscape finds perturbed cells (`{options.type}`) in {counted(len(found), 'target')}: "
         f"{with_values(list(found.index), shares, TOP)}; the other cells of these targets look like controls."
+        f"{more if missed else ''}"
     )
 
 
