@@ -160,3 +160,14 @@ def test_ends_of_the_ranges(arguments: dict[str, Any]) -> None:
     assert genes.n_obs == guides.n_obs == len(genes.obs)
     assert (genes.X.data > 0).all()
     assert (guides.X.data > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mudata.*")  # mudata 0.4.1 beside pandas 3
+def test_mudata() -> None:
+    pytest.importorskip("mudata")
+    screen = simulate_screen(50, 60, 3)
+    both = screen.to_mudata()
+    assert list(both.mod) == ["rna", "gdo"]
+    assert both["rna"].shape == screen.genes.shape
+    assert both["gdo"].shape == screen.guides.shape
+    assert both.obs["responder"].tolist() == screen.genes.obs["responder"].tolist()

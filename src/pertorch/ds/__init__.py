@@ -1,5 +1,6 @@
-"""Datasets: screens simulated with a known truth."""
+"""Datasets: screens simulated with a known truth, and measured ones by name."""
 
+from pertorch.ds._fetch import fetch_dataset, list_datasets, load_dataset
 from pertorch.ds._simulate import Screen, simulate_screen
 
-__all__ = ["Screen", "simulate_screen"]
+__all__ = ["Screen", "fetch_dataset", "list_datasets", "load_dataset", "simulate_screen"]

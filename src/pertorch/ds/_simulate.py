@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from pertorch.ds._check import in_range, whole_numbers
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 KNOCK_DOWN = -2.0  # log2 fold change of a target's own gene in its responders
 SHARE_SD = 1.2  # of the log of genes' shares of a cell's counts
@@ -37,6 +39,26 @@ class Screen(NamedTuple):
 
     genes: AnnData
     guides: AnnData
+
+    def to_mudata(self) -> MuData:
+        """Both as one object: modalities ``"rna"`` and ``"gdo"`` (guide-derived oligonucleotides), truth in ``obs``.
+
+        Raises
+        ------
+        ImportError
+            If mudata is not installed.
+        """
+        try:
+            import mudata
+        except ImportError as error:
+            raise ImportError("MuData needs mudata: pip install pertorch[datasets]") from error
+        # Before 0.4 it copied columns up by default, and warned.
+        older = getattr(mudata, "set_options", None)
+        with older(pull_on_update=False) if older else nullcontext():
+            both = mudata.MuData({"rna": self.genes, "gdo": self.guides})
+        for column in self.genes.obs:
+            both.obs[column] = self.genes.obs[column]
+        return both
 
 
 def simulate_screen(
