@@ -37,6 +37,7 @@ nb_execution_in_temp = True  # tutorials write files
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_output_stderr = "error"
 os.environ["PERTORCH_EXAMPLES"] = str(Path(__file__).resolve().parents[1] / "examples")
 
 # API pages: everything in the `__all__` of each public module, from its docstring.
