@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pertorch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import _llms  # noqa: E402
 
 project = "pertorch"
 author = "the pertorch developers"
@@ -37,7 +42,8 @@ nb_execution_in_temp = True  # tutorials write files
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
-os.environ["PERTORCH_EXAMPLES"] = str(Path(__file__).resolve().parents[1] / "examples")
+nb_output_stderr = "error"
+os.environ["PERTORCH_EXAMPLES"] = str(HERE.parent / "examples")
 
 # API pages: everything in the `__all__` of each public module, from its docstring.
 autosummary_generate = True
@@ -94,7 +100,14 @@ def resolve_short_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return env.domains.python_domain.resolve_xref(env, *target)
 
 
+def write_llms(app: Any, error: Exception | None) -> None:
+    """llms.txt beside index.html."""
+    if error is None and app.builder.format == "html":
+        (Path(app.outdir) / "llms.txt").write_text(_llms.text(), encoding="utf-8")
+
+
 def setup(app: Any) -> None:
-    """Connect the two."""
+    """Connect the three."""
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("missing-reference", resolve_short_name)
+    app.connect("build-finished", write_llms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pertorch
@@ -24,3 +25,12 @@ def test_every_public_module_is_listed():
 def test_every_metric_is_listed():
     own = {metric.__name__ for metric in METRICS.values() if metric.__module__.startswith("pertorch.")}
     assert own == set(listed("classes_of_metrics.md"))
+
+
+def test_llms_names_every_page_and_public_name(monkeypatch):
+    monkeypatch.syspath_prepend(API.parent)
+    text = import_module("_llms").text()
+    pages = {page.relative_to(API.parent).with_suffix(".html").as_posix() for page in API.parent.glob("*.md")}
+    assert [page for page in pages - {"index.html"} if f"]({page})" not in text] == []
+    assert [name for name in (*pertorch.tl.__all__, *pertorch.pp.__all__) if f".{name}](" not in text] == []
+    assert ":class:" not in text

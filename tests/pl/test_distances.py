@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,3 +156,9 @@ def test_errors_leave_no_figure(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
     assert plt.get_fignums() == []
+
+
+def test_a_notebook_shows_a_returned_figure():
+    figure = pl.volcano(table_of_tests(3), return_fig=True)
+    for shown in (figure, pickle.loads(pickle.dumps(figure))):
+        assert shown._repr_png_().startswith(b"\x89PNG")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pertorch._settings import settings
 
@@ -37,9 +37,18 @@ def progress_bar(
     shown = settings.progress if show is None else show
     started = time.perf_counter()
     options = {"unit": f" {unit}", "unit_scale": True, "delay": DELAY if show is None else 0}
-    with tqdm(total=total() if shown else None, desc=what, disable=not shown, **options) as bar:
+    with _bar(shown)(total=total() if shown else None, desc=what, disable=not shown, **options) as bar:
         yield bar
     log.info("%s: %.3f s", what, time.perf_counter() - started)
+
+
+def _bar(shown: bool) -> Any:
+    """What suits a terminal or a notebook; the latter warns where its widgets are missing, so only if it is shown."""
+    if not shown:
+        return tqdm
+    from tqdm.auto import tqdm as suited
+
+    return suited
 
 
 def track(

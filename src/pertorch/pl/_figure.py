@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,11 +60,19 @@ def open_axes(
         return [ax]
     if return_fig:
         figure = Figure(figsize=size, layout="constrained")
+        figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     else:
         from matplotlib import pyplot as plt
 
         figure = plt.figure(figsize=size, layout="constrained")
     return list(figure.subplots(rows, columns, squeeze=False, **grid).flat)
+
+
+def _png(figure: Figure) -> bytes:
+    """What a notebook shows: it knows figures only once pyplot has made one."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def result(axes: Sequence[Axes], *, return_fig: bool) -> Axes | list[Axes] | Figure:
