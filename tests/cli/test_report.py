@@ -310,7 +310,7 @@ def test_alike() -> None:
 
 
 BAD = {
-    "no output": ([*TO_CONTROL], "the following arguments are required: --out"),
+    "no output": ([*TO_CONTROL], "the following arguments are required: -o/--out"),
     "output over a file": ([*TO_CONTROL, "--out", "taken"], "there is a file of that name"),
     "no such column": (["--groupby", "gene_targt", "--control", "NT", "--out", "o"], "did you mean 'gene_target'?"),
     "control misspelt": (["--groupby", "gene_target", "--control", "NTT", "--out", "o"], "did you mean 'NT'?"),
