@@ -102,11 +102,11 @@ def test_debiased():
     assert_close(distance(x[:1], y[:1]), ((x[0] - y[0]) ** 2).sum(), rel=1e-12)
 
 
-def shared_as_alone(screen, layer, devices):
+def shared_as_alone(screen, layer, devices, debiased=True):
     """Whether several devices give the bits of the first alone."""
     groups = Groups.from_obs(screen, "target")
     cells = Cells(open_matrix(screen, layer_key=layer), groups)
-    metric, pairs = get_metric("wasserstein", debiased=True), Pairs.all(4, symmetric=True)
+    metric, pairs = get_metric("wasserstein", debiased=debiased), Pairs.all(4, symmetric=True)
     done = []
     weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), 3, seed=0)
     shared = metric.evaluate(cells, pairs, devices, weights, done.append)
@@ -118,6 +118,10 @@ def shared_as_alone(screen, layer, devices):
 def test_devices_share_the_pairs(screen, n_devices, monkeypatch):
     monkeypatch.setattr(_padded, "WORTH_SHARING", 0)  # several batches, though there is little to do
     assert shared_as_alone(screen, "log", CPU * n_devices)
+
+
+def test_fewer_batches_than_devices(screen):
+    assert shared_as_alone(screen, "log", CPU * 3, debiased=False)
 
 
 @pytest.mark.gpu

@@ -84,8 +84,9 @@ def solve(
                 tick(int(numbers[batch].sum()))
             return outcome
 
-        # torch itself shares out one batch alone
-        return list(map(each, batches) if len(batches) == 1 else map_threads(each, batches[run], device))
+        if len(batches) == 1:  # whose operations torch itself shares out
+            return [each(batch) for batch in batches[run]]
+        return list(map_threads(each, batches[run], device))
 
     def cost() -> Tensor:
         same = (left == right).cpu()
