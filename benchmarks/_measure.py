@@ -24,7 +24,7 @@ def time_case(case: Case, size: tuple[int, ...], *, repeat: int, with_peer: bool
     record: dict[str, Any] = {"ours": {"first_s": first, **_gpu_peak(case)}}
     if peer:
         peer_result, peer_first = _timed(peer)
-        record["peer"] = {"package": f"{work.peer_package} {version(work.peer_package)}", "first_s": peer_first}
+        record["peer"] = {"package": _versioned(work.peer_package), "first_s": peer_first}
         if work.difference:
             record["difference"] = work.difference(result, peer_result)
     elif why_not:
@@ -40,6 +40,13 @@ def time_case(case: Case, size: tuple[int, ...], *, repeat: int, with_peer: bool
     if peer:
         record["ratio"] = record["peer"]["median_s"] / record["ours"]["median_s"]
     return record
+
+
+def _versioned(package: str) -> str:
+    import pertorch
+
+    # ours may run from a checkout
+    return f"{package} {pertorch.__version__ if package == 'pertorch' else version(package)}"
 
 
 def measure_memory(case: Case, size: tuple[int, ...], who: str) -> dict[str, int]:

@@ -55,6 +55,14 @@ def distance_pairwise_gpu(n_cells: int, n_groups: int) -> Work:
     return beside_rapids(n_cells, n_groups, "pairwise")
 
 
+@case("distance_pairwise_two_gpus", sizes=[(1_000_000, 2_000)], device="cuda")
+def distance_pairwise_two_gpus(n_cells: int, n_groups: int) -> Work:
+    """All pairs on two GPUs of one host beside the same call on one of them: the difference should be 0."""
+    adata = embedded_screen(n_cells, n_groups)
+    call = partial(Distance("edistance").pairwise, adata, GROUPBY)
+    return Work(partial(call, multi_gpu=[0, 1]), lambda: partial(call, multi_gpu=[0]), "pertorch", relative_difference)
+
+
 @case("distance_onesided_gpu", sizes=GPU, device="cuda")
 def distance_onesided_gpu(n_cells: int, n_groups: int) -> Work:
     """Every group against the controls, a tenth of the cells."""

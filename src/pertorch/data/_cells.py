@@ -15,7 +15,7 @@ from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
-from pertorch.exec import memory_budget
+from pertorch.exec import Kept, memory_budget
 from pertorch.ops.pairwise._schedule import COPIES, cut_tiles
 from pertorch.ops.segment import batches
 
@@ -33,7 +33,7 @@ class Cells:
 
     matrix: Matrix
     groups: Groups
-    _loaded: dict[torch.device, torch.Tensor] = field(default_factory=dict)
+    _loaded: Kept[torch.Tensor] = field(default_factory=Kept)
 
     @property
     def offsets(self) -> torch.Tensor:
@@ -282,4 +282,4 @@ class Cells:
             return Cells(as_matrix(self.csr[index.numpy()], self.matrix.name), groups)
         rows = self.on(weights.device)
         taken = rows[index.to(rows.device)]
-        return Cells(as_matrix(taken, self.matrix.name), groups, {rows.device: taken})
+        return Cells(as_matrix(taken, self.matrix.name), groups, Kept({rows.device: taken}))

@@ -27,7 +27,7 @@ from pertorch.data._storage import (
     cut,
     open_storage,
 )
-from pertorch.exec import memory_budget, read_ahead
+from pertorch.exec import Kept, memory_budget, read_ahead
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -205,8 +205,8 @@ class Matrix:
         return self._resident[device]
 
     @cached_property
-    def _resident(self) -> dict[torch.device, DeviceCsr | None]:
-        return {}
+    def _resident(self) -> Kept[DeviceCsr | None]:
+        return Kept()
 
     def csr(self, index: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> sp.csr_array:
         """As :meth:`rows`, of a sparse matrix: CSR on the host, in `dtype`.

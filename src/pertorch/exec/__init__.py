@@ -4,6 +4,7 @@ from pertorch.exec._chunks import FAN_IN, TASKS, compute_tasks, map_reduce, redu
 from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
 from pertorch.exec._download import download
+from pertorch.exec._memory import Kept, with_less_memory
 from pertorch.exec._progress import progress_bar, track
 from pertorch.exec._read_ahead import read_ahead
 from pertorch.exec._split import map_devices
@@ -13,6 +14,7 @@ from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "FAN_IN",
+    "Kept",
     "TASKS",
     "MultiGpu",
     "compute_tasks",
@@ -32,4 +34,5 @@ __all__ = [
     "track",
     "upload",
     "upload_rows",
+    "with_less_memory",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
 
 from pertorch.exec._context import in_context
+from pertorch.exec._memory import with_less_memory
 
 T = TypeVar("T")
 
@@ -22,22 +24,35 @@ def map_devices(
     Parameters
     ----------
     devices
-        Where to work.
+        Where to work. One that runs out of memory goes on with less: see :func:`with_less_memory`.
     cost
-        Gives the cost of each item, shape ``(n,)``, any unit, on the CPU. Asked only where there is a choice.
+        Gives the cost of each item, shape ``(n,)``, any unit, on any device. Asked only where there is a choice.
     work
-        Called with a device and the slice of items that it gets.
+        Called with a device, which is then torch's own of its kind, and the slice of items that it gets: at least one,
+        but where there are none at all.
 
     Returns
     -------
     What `work` returned, in the order of the items: concatenated, it is what one device would have given.
     """
-    if len(devices) == 1:
-        return [work(devices[0], slice(None))]
-    costs = cost().double()
-    middle = costs.cumsum(0) - costs / 2  # an item goes where its middle lies
-    shares = torch.arange(1, len(devices), dtype=torch.float64) * float(costs.sum()) / len(devices)
-    cuts = [0, *torch.searchsorted(middle, shares).tolist(), len(costs)]
-    runs = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
-    with ThreadPoolExecutor(len(devices)) as pool:
-        return list(pool.map(in_context(work), devices, runs))
+
+    def there(device: torch.device, run: slice) -> T:
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            return with_less_memory(device, lambda: work(device, run))
+
+    runs = _runs(cost(), len(devices)) if len(devices) > 1 else []
+    if len(runs) < 2:  # the caller's thread does for one
+        return [there(devices[0], runs[0] if runs else slice(None))]
+    with ThreadPoolExecutor(len(runs), "pertorch-device") as pool:
+        return list(pool.map(in_context(there), devices, runs))
+
+
+def _runs(cost: torch.Tensor, n_devices: int) -> list[slice]:
+    if not len(cost):
+        return []
+    cost = cost.double()
+    until = cost.cumsum(0)
+    middle = until - cost / 2  # an item goes where its middle lies
+    shares = torch.arange(1, n_devices, dtype=torch.float64, device=cost.device) / n_devices
+    inner = torch.searchsorted(middle, shares * until[-1:]).tolist()
+    return [slice(start, stop) for start, stop in itertools.pairwise([0, *inner, len(cost)]) if start < stop]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 
-from pertorch.exec import map_threads
+from pertorch.exec import map_threads, with_less_memory
 from pertorch.ops.segment import batches, group_weights
 from pertorch.stats import Columns
 
@@ -124,7 +125,8 @@ class Metric(ABC):
         cells = cells.near(always=self.in_memory)
         metric = self.bound(cells, devices[0])
         chunks = [
-            metric._evaluate(cells, pairs, devices, columns, tick) for columns in metric.replicates(cells, weights)
+            with_less_memory(devices[0], partial(metric._evaluate, cells, pairs, devices, columns, tick))
+            for columns in metric.replicates(cells, weights)
         ]
         return torch.cat(chunks, 1)
 

@@ -81,7 +81,7 @@ class KernelMetric(Metric):
 
         runs = map_devices(
             devices[:1] if cells.matrix.is_dask else devices,
-            lambda: block_cost(cells.offsets, left.cpu(), right.cpu()),
+            lambda: block_cost(cells.offsets.to(left.device), left, right),
             work,
         )
         sums = torch.cat([run.to(devices[0]) for run in runs])
