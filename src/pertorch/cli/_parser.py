@@ -31,7 +31,7 @@ def make_parser() -> ArgumentParser:
     parser = _Parser(prog="pertorch", description="Perturbation analysis for single-cell screens.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pertorch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for add in (_report, _distance, _guides, _mixscape, _simulate, _demo):
+    for add in (_report, _distance, _guides, _mixscape, _power, _simulate, _demo):
         add(commands)
     return parser
 
@@ -183,6 +183,36 @@ def _mixscape(commands: argparse._SubParsersAction[_Parser]) -> None:
     p.set_defaults(run=_lazy("_mixscape"))
 
 
+def _power(commands: argparse._SubParsersAction[_Parser]) -> None:
+    p = commands.add_parser(
+        "power",
+        allow_abbrev=False,
+        help="how many cells per target a screen needs",
+        description="Draws screens of fewer cells from a pilot, tests each, and says how often each target is found.",
+    )
+    p.add_argument("file", help="h5ad file: the pilot, or a simulated screen")
+    p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the target of each cell")
+    p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
+    p.add_argument("--cells", type=_counts, default=[25, 50, 100, 200], metavar="N,N", help="(default: 25,50,100,200)")
+    p.add_argument("--test", choices=["distance", "mixscape"], default="distance", help="(default: %(default)s)")
+    p.add_argument("--replicates", type=_count, default=100, metavar="N", help="screens drawn (default: %(default)s)")
+    p.add_argument("--wanted", type=float, default=0.8, metavar="X", help="probability to reach (default: %(default)s)")
+    of = p.add_argument_group("of --test distance")
+    of.add_argument("--metric", default="edistance", help="name of the metric (default: %(default)s)")
+    of.add_argument("--permutations", type=_count, default=1000, metavar="N", help="(default: %(default)s)")
+    of.add_argument("--alpha", type=float, default=0.05, metavar="P", help="of adjusted p (default: %(default)s)")
+    of.add_argument("--controls", type=_count, metavar="N", help="control cells of the screen (default: the pilot's)")
+    of.add_argument("--targets", type=_count, metavar="N", help="targets to correct for (default: the pilot's)")
+    p.add_argument("--obsm", metavar="KEY", help="embedding to compare in (default: X_pca where the file has it)")
+    _expression(p)
+    p.add_argument("--seed", type=int, metavar="N", help="of the draws (default: PERTORCH_SEED, else 0)")
+    p.add_argument("--top", type=_count, default=50, metavar="N", help="targets to print (default: %(default)s)")
+    p.add_argument("--plot", metavar="PATH", help="power.png: curves")
+    _output(p, "power.csv: a row per target and number of cells")
+    _device(p)
+    p.set_defaults(run=_lazy("_power"))
+
+
 def _simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     p = commands.add_parser(
         "simulate",
@@ -246,6 +276,10 @@ def _setting(text: str) -> tuple[str, float]:
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not OPTION=NUMBER") from None
     return name, int(number) if value.lstrip("+-").isdecimal() else number
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
 
 
 def _count(text: str) -> int:
