@@ -6,7 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 
@@ -23,7 +23,7 @@ LEAST_BYTES = 2**24  # of slabs; where even these find no room, the error is the
 class Kept(dict[torch.device, T]):
     """What is kept on devices to be used again: it is given up where one runs out of memory."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # two are never the same
     __eq__ = object.__eq__
 
     def __init__(self, *values: dict[torch.device, T]) -> None:
@@ -33,7 +33,7 @@ class Kept(dict[torch.device, T]):
 
 
 _lock = threading.Lock()
-_kept: weakref.WeakSet[Kept[object]] = weakref.WeakSet()
+_kept: weakref.WeakSet[Kept[Any]] = weakref.WeakSet()
 
 
 def with_less_memory(device: torch.device, work: Callable[[], T]) -> T:
