@@ -1,4 +1,4 @@
-"""Links from page to page lead somewhere, for who reads the files themselves; Sphinx checks the pages that it builds."""
+"""Links from page to page lead somewhere, for who reads the files; Sphinx checks the pages that it builds."""
 
 from __future__ import annotations
 
