@@ -22,7 +22,7 @@ def reduce_slabs(
 ) -> R:
     """Merge what `work` makes of every slab, in a tree whose shape the number of slabs alone decides.
 
-    Slabs of a matrix in memory or in a file are worked on here, in threads, one pass in all. Chunks of Dask are tasks:
+    Slabs of a matrix in memory or in a file are worked on here, one pass in all. Chunks of Dask are tasks:
     nothing but results leaves the workers.
 
     Parameters

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from pertorch.exec._threads import map_ahead
-
 T = TypeVar("T")
 R = TypeVar("R")
 FAN_IN = 8  # results merged at once
@@ -23,20 +21,20 @@ def map_reduce(chunks: Iterable[T], work: Callable[[T], R], merge: Callable[[lis
     """Merge ``work(chunk)`` of all chunks, `FAN_IN` at a time, as they come.
 
     Which results are merged with which depends on the number of chunks alone: so do the bits. No more than `FAN_IN`
-    results a level are held, and a few chunks.
+    results a level are held.
 
     Parameters
     ----------
     chunks
         One at least, as they are read.
     work
-        Called in threads.
+        Makes a result of a chunk.
     merge
         From neighbouring results to one of their kind.
     """
     levels: list[list[R]] = []
-    for result in map_ahead(work, chunks):
-        _push(levels, 0, result, merge)
+    for chunk in chunks:
+        _push(levels, 0, work(chunk), merge)
     while len(levels) > 1:  # what is left over, from the leaves up
         rest = levels.pop(0)
         if rest:
