@@ -64,7 +64,9 @@ def test_against_the_definition(screen, split_by, scale, fit_on):
 def test_planted_responders_are_found_no_worse_than_by_pertpy(setting, fit_on):
     """Share of cells called right, within two standard errors of the difference to pertpy 1.4.0.
 
-    In the first ten screens; docs/mixscape.md has the differences in all 300 whose results are kept here. Fitted to the targets' own cells it is better by more than that wherever calls are hard.
+    In the first ten screens; docs/mixscape.md has the differences in all 300 whose results are kept here.
+
+    Fitted to the targets' own cells it is better by more than that wherever calls are hard.
     """
     golden = json.loads((GOLDEN / "pertpy_accuracy.json").read_text())[setting][:10]
     right = []
