@@ -7,10 +7,8 @@ import time
 from pathlib import Path
 
 import anndata as ad
-import cloudpickle
 import dask
 import dask.array as da
-import distributed
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +19,7 @@ from pertorch import Distance, DistanceTest
 from pertorch.exec import FAN_IN, compute_tasks, map_reduce, reduce_tasks
 from testing.pertorch import assert_close
 
+distributed, cloudpickle = pytest.importorskip("distributed"), pytest.importorskip("cloudpickle")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 TIGHT = 3e-5  # GB: far less than the cells
 
