@@ -101,7 +101,7 @@ def test_every_storage_gives_the_same(stored_screen):
         pytest.skip("the signature is that of X")
     adata = adata.to_memory() if adata.is_view else adata
     adata.obsm["space"] = rng.normal(size=(60, 3))
-    signature(adata, "target", "NT", use_rep="space", n_neighbors=5)
+    signature(adata, "target", "NT", use_rep="space", n_neighbors=5, materialize=True)
     expected = expected_nn(adata, numbers, adata.obsm["space"], k=5)
     np.testing.assert_allclose(dense(adata.layers["X_pert"]), expected, atol=1e-5)
 

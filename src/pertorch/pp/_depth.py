@@ -42,7 +42,7 @@ def by_depth(
     found = histograms(counts, setting.device, value=value)
     fits = fit_depth_mixture(FAMILIES[family], found, strata, max_iter=max_iter, tol=tol)
     passes = (fits.posterior >= posterior_threshold).cpu().numpy()
-    guide = np.repeat(np.arange(counts.matrix.shape[1]), found.offsets.diff().numpy())
+    guide = np.repeat(np.arange(counts.shape[1]), found.offsets.diff().numpy())
     codes = (guide << 40 | found.values.cpu().numpy())[passes]  # ascending, as the histograms are
     assigned = select(
         counts, lambda slab, cells: _among(slab.indices.astype(np.int64) << 40 | value(slab, cells), codes)

@@ -298,5 +298,5 @@ def _means_of_slabs(matrix: Matrix, screen: Screen, codes: Rows) -> NDArray[np.f
         here = split_of[slab.cells]
         for s in np.unique(here[here >= 0]):
             rows = slab.rows[np.flatnonzero(here == s)]
-            totals[s] += (rows.astype(np.float64) if sp.issparse(rows) else rows.double()).sum(0)
+            totals[s] += (rows if sp.issparse(rows) else rows.numpy()).astype(np.float64).sum(0)
     return totals / np.array([[len(split.controls)] for split in screen.splits])

@@ -50,8 +50,8 @@ def _of_file(
         others = others[:0]
         wanted = [Wanted(split.cells(h), np.unique(tested[h])) for h in run]
         wanted.append(Wanted(beside, np.unique(np.concatenate([tested[h] for h in run]))))
-        rows = np.concatenate([split.controls, *(block.rows for block in wanted)])
-        near = signature.among(np.unique(rows), Gathered(matrix, wanted))
+        read = np.concatenate([split.controls, *(split.cells(h) for h in run)])
+        near = signature.among(np.sort(read), Gathered(matrix, wanted))
         yield near, split.only(targets), [markers[h] for h in targets]
 
 

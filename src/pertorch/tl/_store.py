@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".h5ad", ".zarr")
 CHUNK_BYTES = 2**22  # of a dense zarr store: a slab ends within one, which is then written twice
 CHUNK_ENTRIES = 2**18  # of a sparse one
+SPARE_BYTES = 2**22  # that a file takes beside its values, and before it takes them
 
 
 def check_path(out: str | os.PathLike[str]) -> Path:
@@ -56,12 +58,14 @@ class Store:
     ----------
     root
         An open group of h5py or zarr, empty.
+    folder
+        Where it lies.
     adata
         Whose names of cells and genes go with it.
     """
 
-    def __init__(self, root: Any, adata: AnnData) -> None:
-        self._root, self._names = root, (adata.obs_names, adata.var_names)
+    def __init__(self, root: Any, folder: Path, adata: AnnData) -> None:
+        self._root, self._folder, self._names = root, folder, (adata.obs_names, adata.var_names)
         self._x: Any = None
 
     def begin(self, dtype: torch.dtype, *, sparse: bool) -> None:
@@ -83,11 +87,20 @@ class Store:
             chunks = (max(1, min(n, CHUNK_BYTES // max(1, p * dtype.itemsize))), p)
             self._x = self._root.create_array("X", shape=(n, p), dtype=kind, chunks=chunks)
         else:
+            self._check_space(n * p * dtype.itemsize + SPARE_BYTES)
             self._x = self._root.create_dataset("X", shape=(n, p), dtype=kind)
         self._x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
+    def _check_space(self, nbytes: int) -> None:
+        """Refuse what the disk cannot take: HDF5 cannot even close a file that it could not write."""
+        free = shutil.disk_usage(self._folder).free
+        if nbytes > free:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {nbytes} bytes are needed, {free} are free")
+
     def put(self, cells: slice, genes: slice, block: Any) -> None:
         """Write a dense block, or the next rows as CSR."""
+        parts = (block.data, block.indices, block.indptr) if sp.issparse(block) else (block,)
+        self._check_space(sum(part.nbytes for part in parts) + SPARE_BYTES)
         if sp.issparse(block):
             self._x.append(sp.csr_matrix(block))
         else:
@@ -100,7 +113,7 @@ def new_store(path: Path, adata: AnnData) -> Iterator[Store]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     root = _open(part, "w", path.suffix)
     try:
-        yield Store(root, adata)
+        yield Store(root, path.parent, adata)
         _close(root)
         part.replace(path)
     except BaseException as error:
