@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata
 import pytest
 
 import pertorch as package
@@ -102,3 +103,18 @@ def test_the_environment_chooses_the_device_where_the_command_does_not(
     words = ("distance", str(screen_file), "--groupby", "gene_target", "--control", "NT", "--quiet")
     assert pertorch(*words).code == 2
     assert pertorch(*words, "--device", "cpu").code == 0
+
+
+def test_the_environment_gives_the_seed_where_the_command_does_not(
+    pertorch: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*words: str) -> bytes:
+        ran = pertorch("simulate", tmp_path / "out.h5ad", "--cells", 20, "--genes", 80, "--targets", 2, *words)
+        assert ran.code == 0, ran.err
+        return anndata.read_h5ad(tmp_path / "out.h5ad").X.toarray().tobytes()
+
+    package.settings.reset()
+    asked = drawn("--seed", "5")
+    monkeypatch.setenv("PERTORCH_SEED", "5")
+    assert drawn() == asked
+    assert drawn("--seed", "0") != asked

@@ -119,6 +119,14 @@ def test_a_bar_that_the_settings_ask_for_waits_a_second(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("show", [True, False])
+def test_what_a_call_is_told_of_its_bar_holds_for_the_stages_within(monkeypatch, capsys, show):
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    with pertorch.settings.override(progress=not show), progress_bar(lambda: 1, "walking", show):
+        assert list(track("ab", 2, "a leg", unit="steps")) == ["a", "b"]
+    assert ("a leg: 100%" in capsys.readouterr().err) == show
+
+
 def test_track_tells_what_is_done_and_the_log_how_long(monkeypatch, capsys, caplog):
     monkeypatch.setattr(_progress, "DELAY", 0)
     monkeypatch.setattr(pertorch.settings, "progress", True)

@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             args = make_parser().parse_args(argv)
             args.words = shlex.join(sys.argv[1:] if argv is None else argv)
+            if vars(args).get("seed", 0) is None:
+                args.seed = settings.seed
             shown = not args.quiet and (settings.progress or Console().progress)
             with logging_to_stderr(args.verbose), settings.override(progress=shown):
                 args.run(args)

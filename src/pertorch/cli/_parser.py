@@ -87,7 +87,7 @@ def _report(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     p.add_argument("--no-figures", dest="figures", action="store_false", help="tables and text alone")
     p.add_argument("--open", action="store_true", help="open the page in the browser")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of resampling (default: %(default)s)")
+    _seed(p, "of resampling ")
     _quiet(p)
     _device(p)
     p.set_defaults(run=_lazy("_report"))
@@ -115,7 +115,7 @@ def _distance(commands: argparse._SubParsersAction[_Parser]) -> None:
     on.add_argument("--layer", metavar="KEY", help="measure on this layer as it is, X for adata.X")
     _expression(p.add_argument_group("an embedding made from counts (each of these asks for one)"))
     p.add_argument("--top", type=_count, default=50, metavar="N", help="rows to print (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: %(default)s)")
+    _seed(p, "of the bootstrap ")
     _output(p, "table.csv, or annotated.h5ad: the data with the table and the embedding")
     _device(p)
     p.set_defaults(run=_lazy("_distance"))
@@ -205,7 +205,7 @@ def _power(commands: argparse._SubParsersAction[_Parser]) -> None:
     of.add_argument("--targets", type=_count, metavar="N", help="targets to correct for (default: the pilot's)")
     p.add_argument("--obsm", metavar="KEY", help="embedding to compare in (default: X_pca where the file has it)")
     _expression(p)
-    p.add_argument("--seed", type=int, metavar="N", help="of the draws (default: PERTORCH_SEED, else 0)")
+    _seed(p, "of the draws ")
     p.add_argument("--top", type=_count, default=50, metavar="N", help="targets to print (default: %(default)s)")
     p.add_argument("--plot", metavar="PATH", help="power.png: curves")
     _output(p, "power.csv: a row per target and number of cells")
@@ -224,7 +224,7 @@ def _simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     p.add_argument("--cells", type=_count, default=5_000, metavar="N", help="(default: %(default)s)")
     p.add_argument("--genes", type=_count, default=1_000, metavar="N", help="(default: %(default)s)")
     p.add_argument("--targets", type=_count, default=30, metavar="N", help="(default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    _seed(p, "")
     _quiet(p)
     p.set_defaults(run=_lazy("_simulate"))
 
@@ -258,6 +258,10 @@ def _output(p: ArgumentParser, what: str) -> None:
 
 def _device(p: ArgumentParser) -> None:
     p.add_argument("--device", help="auto, cpu, cuda or cuda:0,2 (default: PERTORCH_DEVICE, else auto)")
+
+
+def _seed(p: ArgumentParser, of: str) -> None:
+    p.add_argument("--seed", type=int, metavar="N", help=f"{of}(default: PERTORCH_SEED, else 0)")
 
 
 def _quiet(p: ArgumentParser) -> None:

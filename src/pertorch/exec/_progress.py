@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -30,14 +30,16 @@ def progress_bar(
     what
         Name of the stage.
     show
-        Whether to show it, at once. ``None``: as `settings.progress` says, once a second has passed.
+        Whether to show it, at once, and the bars of stages within it. ``None``: as `settings.progress` says, once a
+        second has passed.
     unit
         What is counted, in the plural.
     """
     shown = settings.progress if show is None else show
     started = time.perf_counter()
     options = {"unit": f" {unit}", "unit_scale": True, "delay": DELAY if show is None else 0}
-    with _bar(shown)(total=total() if shown else None, desc=what, disable=not shown, **options) as bar:
+    within = nullcontext() if show is None else settings.override(progress=show)
+    with within, _bar(shown)(total=total() if shown else None, desc=what, disable=not shown, **options) as bar:
         yield bar
     log.info("%s: %.3f s", what, time.perf_counter() - started)
 

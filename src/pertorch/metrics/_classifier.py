@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch._settings import settings
-from pertorch.exec import map_threads
+from pertorch.exec import map_threads, track
 from pertorch.metrics._base import Needs
 from pertorch.metrics._resampled import ResampledMetric
 from pertorch.solvers._logistic import Logistic, fit_binary, fit_logistic
@@ -59,7 +59,7 @@ class ClassifierProba(ResampledMetric):
         splits = {y: self._split(cells, y) for y in {y for _, y in pairs_of}}
         with _one_thread():
             fits = map_threads(lambda pair: self._probability(cells, table, pair[0], *splits[pair[1]]), pairs_of, CPU)
-            found = list(fits)
+            found = list(track(fits, len(pairs_of), "logistic regressions", unit="pairs"))
         _warn(self, [converged for _, converged in found])
         return torch.tensor([value for value, _ in found], dtype=torch.float64)
 
@@ -116,7 +116,7 @@ class ClassifierCP(ResampledMetric):
                 "pairwise with more groups."
             )
         table, out, converged = _table(cells), torch.empty(len(pairs), dtype=torch.float64), []
-        for y in references.tolist():
+        for y in track(references.tolist(), len(references), "logistic regressions", unit="references"):
             mine = pairs.right == y
             model = self._model(cells, table, pairs.left[mine].tolist())
             out[mine] = 1 - torch.from_numpy(model.probabilities(table[_rows_of(cells, [y])]).mean(0))

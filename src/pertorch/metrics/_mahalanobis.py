@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pertorch.exec import map_threads
+from pertorch.exec import map_threads, track
 from pertorch.metrics._base import CHUNK_BYTES, Metric, Needs
 from pertorch.metrics._moments import fit_batch, group_moments
 from pertorch.ops.segment import Moments, batches
@@ -64,7 +64,8 @@ class Mahalanobis(Metric):
 
         most = CHUNK_BYTES[devices[0].type]
         runs = batches(cost, most if int(cost.sum()) > ALONE * most else int(cost.sum()))
-        found = torch.cat(list(map_threads(distances, runs, devices[0])))
+        parts = map_threads(distances, runs, devices[0])
+        found = torch.cat(list(track(parts, len(pairs), "covariances", unit="pairs", size=len)))
         if tick:
             tick(1)
         return torch.empty_like(found).index_copy_(0, order.to(found.device), found)

@@ -47,6 +47,7 @@ class Wasserstein(Metric):
     """
 
     name: ClassVar[str] = "wasserstein"
+    unit: ClassVar[str] = "pairs of cells"
     is_distance: ClassVar[bool] = False
     in_memory: ClassVar[bool] = True
     debiased: bool = False
