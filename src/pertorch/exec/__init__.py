@@ -14,8 +14,8 @@ from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "FAN_IN",
-    "Kept",
     "TASKS",
+    "Kept",
     "MultiGpu",
     "compute_tasks",
     "download",
