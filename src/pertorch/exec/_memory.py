@@ -23,17 +23,14 @@ LEAST_BYTES = 2**24  # of slabs; where even these find no room, the error is the
 class Kept(dict[torch.device, T]):
     """What is kept on devices to be used again: it is given up where one runs out of memory."""
 
-    __hash__ = object.__hash__  # type: ignore[assignment]  # two are never the same
-    __eq__ = object.__eq__
-
     def __init__(self, *values: dict[torch.device, T]) -> None:
         super().__init__(*values)
         with _lock:
-            _kept.add(self)
+            _kept[id(self)] = self
 
 
 _lock = threading.Lock()
-_kept: weakref.WeakSet[Kept[Any]] = weakref.WeakSet()
+_kept: weakref.WeakValueDictionary[int, Kept[Any]] = weakref.WeakValueDictionary()
 
 
 def with_less_memory(device: torch.device, work: Callable[[], T]) -> T:
@@ -76,7 +73,7 @@ def with_less_memory(device: torch.device, work: Callable[[], T]) -> T:
 
 def _release(device: torch.device) -> None:
     with _lock:
-        everything = list(_kept)
+        everything = list(_kept.values())
     for kept in everything:
         kept.pop(device, None)
     if device.type == "cuda":
