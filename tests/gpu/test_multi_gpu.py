@@ -35,12 +35,12 @@ def screen():
     return adata
 
 
-def assert_same_bits(call):
+def assert_same_bits(call, rel=0.0):
     first, second, both = (under(device, call) for device in DEVICES)
     assert len(first) == len(second) == len(both) > 0
     for table, *others in zip(first, second, both, strict=True):
         for other in others:
-            compare(table, other)
+            compare(table, other, rel)
 
 
 def under(device, call):
@@ -49,10 +49,10 @@ def under(device, call):
     return result if isinstance(result, tuple) else (result,)
 
 
-def compare(a, b):
+def compare(a, b, rel=0.0):
     assert type(a) is type(b)
     if isinstance(a, pd.DataFrame):
-        pd.testing.assert_frame_equal(a, b, check_exact=True)
+        pd.testing.assert_frame_equal(a, b, **({"rtol": rel, "atol": rel} if rel else {"check_exact": True}))
     elif isinstance(a, pd.Series):
         pd.testing.assert_series_equal(a, b, check_exact=True)
     elif isinstance(a, dict):
@@ -151,12 +151,14 @@ def guides():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_guides(guides, method):
+    """Models of the depth add up gradients by batch with atomic operations: their parameters' last digits differ."""
+
     def call():
         out = guides.copy()
         pertorch.GuideAssignment().assign(out, method=method, batch_key="batch")
         return out.layers["assigned_guides"], out.uns["guide_assignment"]["parameters"]
 
-    assert_same_bits(call)
+    assert_same_bits(call, rel=1e-6 if method in ("poisson", "negative_binomial", "binomial") else 0.0)
 
 
 @pytest.mark.parametrize("method", ["wilcoxon", "t-test", "t-test_overestim_var"])
@@ -167,6 +169,7 @@ def test_markers(screen, method):
 
 
 def test_mixscape_and_mixscale(screen):
+    """Classes and all but the scores to the bit: on two GPUs mixscale's were seen to differ in their last digit."""
     mixscape = pertorch.Mixscape()
     options = {"min_de_genes": 1, "logfc_threshold": 0.05, "pval_cutoff": 0.5}
 
@@ -176,9 +179,14 @@ def test_mixscape_and_mixscale(screen):
         mixscape.mixscape(adata, "gene_target", "NT", **options)
         mixscape.mixscale(adata, "gene_target", "NT", **options)
         mixscape.lda(adata, "gene_target", "NT", mixscape_class_global="mixscape_class_global")
-        return adata.layers["X_pert"], adata.obs, adata.uns["mixscape_lda"]
+        scores = adata.obs.pop("mixscale_score").to_frame()
+        return scores, adata.layers["X_pert"], adata.obs, adata.uns["mixscape_lda"]
 
-    assert_same_bits(call)
+    tables = [under(device, call) for device in DEVICES]
+    for other in tables[1:]:
+        compare(other[0], tables[0][0], rel=1e-12)
+        for a, b in zip(other[1:], tables[0][1:], strict=True):
+            compare(a, b)
 
 
 def test_a_device_out_of_memory_goes_on(screen, monkeypatch, caplog):
