@@ -169,7 +169,6 @@ def test_markers(screen, method):
 
 
 def test_mixscape_and_mixscale(screen):
-    """Classes and all but the scores to the bit: on two GPUs mixscale's were seen to differ in their last digit."""
     mixscape = pertorch.Mixscape()
     options = {"min_de_genes": 1, "logfc_threshold": 0.05, "pval_cutoff": 0.5}
 
@@ -179,14 +178,9 @@ def test_mixscape_and_mixscale(screen):
         mixscape.mixscape(adata, "gene_target", "NT", **options)
         mixscape.mixscale(adata, "gene_target", "NT", **options)
         mixscape.lda(adata, "gene_target", "NT", mixscape_class_global="mixscape_class_global")
-        scores = adata.obs.pop("mixscale_score").to_frame()
-        return scores, adata.layers["X_pert"], adata.obs, adata.uns["mixscape_lda"]
+        return adata.layers["X_pert"], adata.obs, adata.uns["mixscape_lda"]
 
-    tables = [under(device, call) for device in DEVICES]
-    for other in tables[1:]:
-        compare(other[0], tables[0][0], rel=1e-12)
-        for a, b in zip(other[1:], tables[0][1:], strict=True):
-            compare(a, b)
+    assert_same_bits(call)
 
 
 def test_a_device_out_of_memory_goes_on(screen, monkeypatch, caplog):

@@ -25,6 +25,7 @@ SLAB_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of cells at all markers
 # Float64 values that a solver holds for each point of a mixture: five powers, their masked copy, and the E step.
 PER_POINT = 16
 FEW_TARGETS = 8  # fewer at once do not pay
+GPU_BATCHES = 4  # at least, so that several GPUs have something to share
 
 R = TypeVar("R")
 
@@ -41,7 +42,7 @@ def map_targets(
 
     `name` is what a progress bar says.
     """
-    batches = cut_batches(split, markers, devices)
+    batches = cut_batches(split, markers, devices[0])
     union = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *markers]))
 
     def on_device(device: torch.device, run: slice) -> list[tuple[NDArray[np.int64], R]]:
@@ -68,25 +69,25 @@ def read_controls(signature: Signature, split: Split, union: NDArray[np.int64], 
     return Controls.of(values)
 
 
-def cut_batches(split: Split, markers: Markers, devices: Sequence[torch.device]) -> list[NDArray[np.int64]]:
+def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[NDArray[np.int64]]:
     """The targets that have markers, by position in the split, in batches for :func:`target_reader`.
 
-    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some, of several
-    GPUs each.
+    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some. The number
+    of devices has no say: what is added up over padded cells depends, in its last bits, on the padding.
     """
     kept = np.array([h for h, genes in enumerate(markers) if len(genes)], dtype=np.int64)
     kept = kept[np.argsort(-split.sizes[kept], kind="stable")]
-    if devices[0].type == "cpu":
+    if device.type == "cpu":
         most = max(FEW_TARGETS, -(-len(kept) // (2 * torch.get_num_threads())))
     else:
-        most = -(-len(kept) // len(devices))
+        most = -(-len(kept) // GPU_BATCHES)
     batches, start = [], 0
     while start < len(kept):
         n, k, stop = int(split.sizes[kept[start]]), 0, start
         while stop < min(len(kept), start + most):
             k = max(k, len(markers[kept[stop]]))
             of_one = 8 * (2 * n * k + PER_POINT * (n + len(split.controls)))
-            if stop > start and (stop - start + 1) * of_one > BATCH_BYTES[devices[0].type]:
+            if stop > start and (stop - start + 1) * of_one > BATCH_BYTES[device.type]:
                 break
             stop += 1
         batches.append(kept[start:stop])
