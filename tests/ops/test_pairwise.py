@@ -303,12 +303,8 @@ def test_ticks_add_up_to_the_cost(block_sums_impl):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_within_subsets(data, kernel, n, dtype, device, monkeypatch):
     rng = np.random.default_rng(0)
-    points = torch.from_numpy(data(rng)).to(dtype)
-    index = (
-        torch.from_numpy(np.stack([rng.permutation(len(points))[:n] for _ in range(9)]))
-        if n < len(points)
-        else (torch.from_numpy(rng.integers(0, len(points), (3, n))))
-    )
+    points = torch.from_numpy(np.concatenate([data(rng) for _ in range(4)])).to(dtype)
+    index = torch.from_numpy(np.stack([rng.permutation(len(points))[:n] for _ in range(9 if n < 600 else 3)]))
     each, offsets = torch.arange(len(index)), torch.arange(len(index) + 1) * n
     expected = brute_force(points[index.flatten()], offsets, each, each, kernel)
     monkeypatch.setattr(_subsets, "NUMBERS", {"cpu": 4000, "cuda": 4000} if n < 600 else _subsets.NUMBERS)
