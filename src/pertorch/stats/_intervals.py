@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Method = Literal["percentile", "basic"]
+Method = Literal["centred", "percentile", "basic"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 
-def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: Tensor | None = None) -> list[Tensor]:
+def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: Tensor) -> list[Tensor]:
     """Ends of confidence intervals (Davison and Hinkley 1997, chapter 5).
 
     Parameters
@@ -24,10 +24,10 @@ def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: 
     level
         Share of intervals that are to hold the truth, such as 0.95.
     method
-        ``"percentile"``: the quantiles of the replicates. ``"basic"``: twice the estimate less the quantiles, the upper
-        one first.
+        ``"percentile"``: the quantiles of the replicates. ``"centred"``: these, moved as far as their mean is from the
+        estimate. ``"basic"``: twice the estimate less the quantiles, the upper one first.
     estimate
-        The statistic of the data themselves, shape ``(p,)``; asked for by ``"basic"`` alone.
+        The statistic of the data themselves, shape ``(p,)``.
 
     Returns
     -------
@@ -36,17 +36,21 @@ def bootstrap_interval(replicates: Tensor, level: float, method: str, estimate: 
     Examples
     --------
     >>> replicates = torch.arange(101, dtype=torch.float64)[None]
-    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "percentile")]
-    [5, 95]
-    >>> [round(float(end)) for end in bootstrap_interval(replicates, 0.9, "basic", torch.tensor([40.0]))]
-    [-15, 75]
+    >>> for method in METHODS:
+    ...     ends = bootstrap_interval(replicates, 0.9, method, torch.tensor([40]))
+    ...     print(method, [round(float(end)) for end in ends])
+    centred [-5, 85]
+    percentile [5, 95]
+    basic [-15, 75]
     """
     ordered = replicates.sort(1).values
     tail = (1 - level) / 2
     lower, upper = _quantile(ordered, tail), _quantile(ordered, 1 - tail)
     if method == "percentile":
         return [lower, upper]
-    assert estimate is not None
+    if method == "centred":
+        moved = estimate - replicates.mean(1)
+        return [lower + moved, upper + moved]
     return [2 * estimate - upper, 2 * estimate - lower]
 
 

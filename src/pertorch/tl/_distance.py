@@ -116,7 +116,7 @@ class Distance:
         n_bootstrap: int = 100,
         random_state: int | None = None,
         confidence_level: float | None = None,
-        ci_method: str = "percentile",
+        ci_method: str = "centred",
         **options: Any,
     ) -> MeanVar | MeanVarInterval:
         """Bootstrap mean and variance of the distance between two groups given as arrays.
@@ -181,7 +181,7 @@ class Distance:
         n_bootstrap: int = 100,
         random_state: int | None = None,
         confidence_level: float | None = None,
-        ci_method: str = "percentile",
+        ci_method: str = "centred",
         multi_gpu: MultiGpu = None,
         show_progressbar: bool | None = None,
         n_jobs: int | None = None,
@@ -207,9 +207,10 @@ class Distance:
         confidence_level
             With `bootstrap`, the level of a confidence interval, such as 0.95; ``None`` for none.
         ci_method
-            How replicates make an interval (Davison and Hinkley 1997): ``"percentile"``, their quantiles, or
-            ``"basic"``, those mirrored at the distance itself, which takes back the bias that resampling adds to a
-            distance (and may fall below 0).
+            How replicates make an interval (Davison and Hinkley 1997): ``"percentile"``, their quantiles;
+            ``"centred"``, those moved as far as their mean is from the distance itself; or ``"basic"``, those mirrored
+            at the distance. A resample holds cells twice, which adds to most distances: the mean of the replicates, and
+            with it their quantiles, lie too high, by more than their width where features are many.
         multi_gpu
             ``None`` or ``True``: all GPUs, ``False``: the first, or a list or comma-separated string of GPU ids.
         show_progressbar
@@ -256,7 +257,7 @@ class Distance:
         n_bootstrap: int = 100,
         random_state: int | None = None,
         confidence_level: float | None = None,
-        ci_method: str = "percentile",
+        ci_method: str = "centred",
         multi_gpu: MultiGpu = None,
         show_progressbar: bool | None = None,
         n_jobs: int | None = None,
@@ -311,7 +312,7 @@ class Distance:
         n_bootstrap: int = 100,
         random_state: int | None = None,
         confidence_level: float | None = None,
-        ci_method: str = "percentile",
+        ci_method: str = "centred",
         multi_gpu: MultiGpu = None,
         show_progressbar: bool | None = None,
         **options: Any,

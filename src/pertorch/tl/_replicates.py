@@ -75,8 +75,7 @@ class Replicates:
         variance, mean = torch.var_mean(values, 1, correction=0)
         found = {"mean": mean, "variance": variance}
         if self.level is not None:
-            basic = estimate()[:, 0] if self.method == "basic" else None
-            found["lower"], found["upper"] = bootstrap_interval(values, self.level, self.method, basic)
+            found["lower"], found["upper"] = bootstrap_interval(values, self.level, self.method, estimate()[:, 0])
         return found
 
 

@@ -67,14 +67,12 @@ def measure(study: Study, work: AnnData) -> Measured:
     n_permutations = options.n_permutations(len(study.cells), n_strata)
     distance = Distance(METRIC, obsm_key=KEY)
     table = _tested(study, work, contrasts, n_permutations)
-    mean, _, lower, upper = distance.contrast_distances(
+    _, _, lower, upper = distance.contrast_distances(
         work, contrasts, bootstrap=True, n_bootstrap=options.bootstrap, random_state=options.seed,
         confidence_level=LEVEL, show_progressbar=study.progress,
     )  # fmt: skip
-    # A resample repeats cells, and a cell lies at distance 0 of itself, which adds to the distance: the replicates
-    # scatter as the distance does, but about another mean.
-    table["below"] = (mean[METRIC] - lower[METRIC]).to_numpy()
-    table["above"] = (upper[METRIC] - mean[METRIC]).to_numpy()
+    table["below"] = table["distance"] - lower[METRIC].to_numpy()
+    table["above"] = upper[METRIC].to_numpy() - table["distance"]
     table = table.rename(columns={"distance": METRIC})
     table["cells"] = _sizes(work, contrasts, [options.groupby, *splits])
     strata = None
