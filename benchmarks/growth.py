@@ -89,8 +89,11 @@ def measure(options: argparse.Namespace) -> None:
 
 def slope(points: list[tuple[int, float]]) -> float:
     """Exponent of the growth where the call takes long enough to tell; NaN where it never does."""
-    n, s = np.log(np.array([point for point in points if point[1] >= SLOPE_FROM])).T if points else np.empty((2, 0))
-    return float(np.polyfit(n, s, 1)[0]) if len(n) > 1 else float("nan")
+    telling = [point for point in points if point[1] >= SLOPE_FROM]
+    if len(telling) < 2:
+        return float("nan")
+    n, seconds = np.log(np.array(telling)).T
+    return float(np.polyfit(n, seconds, 1)[0])
 
 
 def draw(reports: list[dict[str, Any]], file: Path) -> None:

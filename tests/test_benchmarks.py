@@ -1,6 +1,7 @@
 """The runner runs; how fast is no matter for tests."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_growth_tells_the_slope_and_draws_it(tmp_path, monkeypatch):
     points = [(n, 1e-9 * n**2) for n in (10_000, 100_000, 1_000_000)]
     assert slope(points) == pytest.approx(2)
     assert slope([(10, SLOPE_FROM / 2), *points]) == pytest.approx(2), "short calls do not count"
+    assert math.isnan(slope([(10, SLOPE_FROM / 2)]))
     machine = {"threads": 2, "gpus": []}
     report = {"device": "cpu", "machine": machine, "series": [{"name": "pairs", "of": "cells", "points": points}]}
     draw([report], tmp_path / "growth.svg")
