@@ -9,6 +9,7 @@ import torch
 
 import pertorch
 from pertorch.tl._operator import find_signature
+from testing.pertorch import unchanged
 
 from .screens import simulate
 
@@ -124,3 +125,13 @@ def test_slabs_do_not_matter():
     adata = simulate("medium", n_targets=1)
     whole, slabs = (signature(adata, "target", "NT", batch_size=size, copy=True) for size in (None, 7))
     np.testing.assert_array_equal(dense(whole.layers["X_pert"]), dense(slabs.layers["X_pert"]))
+
+
+def test_raw_counts_are_refused():
+    adata = simulate("medium", n_targets=1)
+    adata.X = sp.csr_matrix(np.round(np.expm1(dense(adata.X)) * 30))
+    with (
+        unchanged(adata),
+        pytest.raises(ValueError, match=r"X holds .*no logarithm of expression.*Pass log-normalised"),
+    ):
+        signature(adata, "target", "NT")

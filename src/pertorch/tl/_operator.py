@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LAYER = "X_pert"
 GRAPH = "X_pert_neighbors"  # obsp: row i holds 1/k at each of the k controls that cell i is compared with
+LARGEST = 25.0  # logarithm of expression: e²⁵ is more molecules than any cell has
 MEANS = "X_pert_means"  # varm: mean of the controls of each split
 
 Rows = NDArray[np.int64]
@@ -137,6 +138,22 @@ class Neighbors:
         return Neighbors(self.cells.to(device), self.indptr.to(device))
 
 
+def _amounts(logarithms: Tensor, name: str) -> Tensor:
+    """``expm1`` in place.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be a logarithm of expression, as where raw counts are given.
+    """
+    if logarithms.numel() and (largest := float(logarithms.max())) > LARGEST:
+        raise ValueError(
+            f"{name} holds {largest:g}, which is no logarithm of expression: a signature from neighbours averages "
+            "expm1(x). Pass log-normalised expression, as scanpy.pp.normalize_total and scanpy.pp.log1p give it."
+        )
+    return logarithms.expm1_()
+
+
 @final
 @dataclass(frozen=True)
 class NeighborSignature(Difference):
@@ -177,7 +194,7 @@ class NeighborSignature(Difference):
     def reference(self, device: torch.device, columns: Rows | None = None) -> Reader:
         """See :class:`Difference`."""
         neighbors, controls, position = self._on(device)
-        expressed = self.matrix.rows(controls, columns).expm1_()
+        expressed = _amounts(self.matrix.rows(controls, columns), self.matrix.name)
 
         def read(rows: Tensor) -> Tensor:
             start = neighbors.indptr[rows]

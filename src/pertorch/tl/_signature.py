@@ -139,8 +139,8 @@ def perturbation_signature(
         If a column does not exist.
     ValueError
         If the control has no cells (at all, or in a split), the representation does not exist or has fewer than
-        `n_pcs` columns, a value is NaN or infinite, or an argument is out of range; if principal components of an ``X``
-        in a file are to be computed and it would not fit into ``settings.memory_gb``.
+        `n_pcs` columns, a value is NaN, infinite or too large for a logarithm, or an argument is out of range; if
+        principal components of an ``X`` in a file are to be computed and it would not fit into ``settings.memory_gb``.
     FileExistsError
         If `out` is there already.
     OSError
