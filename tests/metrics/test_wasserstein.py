@@ -14,6 +14,7 @@ import pertorch
 from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
 from pertorch.metrics import _transport, get_metric
+from pertorch.ops.pairwise._schedule import COPIES
 from pertorch.ops.softmin import _padded
 from pertorch.stats import Bootstrap
 from testing.pertorch import assert_close
@@ -183,3 +184,18 @@ def test_gpu_as_cpu(screen, monkeypatch, layer, options):
         table = distance.pairwise(screen, "target", **call)
         found.append(np.stack([t.to_numpy() for t in (table if call else (table,))]))
     assert_close(found[1], found[0], rel=3e-5)
+
+
+def test_sparse_cells_go_by_batches_of_pairs_within_the_budget(screen, monkeypatch):
+    distance = Distance("wasserstein", layer_key="log_csr")
+    whole = distance.pairwise(screen, "target")
+    sizes = np.sort(screen.obs["target"].value_counts().to_numpy())
+    most, loaded = int(sizes[-2:].sum()), []
+    plain = Cells.on
+    monkeypatch.setattr(Cells, "on", lambda cells, device: loaded.append(plain(cells, device)) or loaded[-1])
+    row = COPIES * screen.n_vars * screen.layers["log_csr"].dtype.itemsize
+    with pertorch.settings.override(memory_gb=(most + 0.5) * row * 1e-9):
+        parts = distance.pairwise(screen, "target")
+    assert_close(parts, whole, rel=1e-6)
+    assert len(loaded) > 1
+    assert max(len(rows) for rows in loaded) <= most < sizes.sum()

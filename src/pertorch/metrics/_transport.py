@@ -74,12 +74,20 @@ class Wasserstein(Metric):
         weights: Weights | None = None,
         tick: Callable[[int], object] | None = None,
     ) -> Tensor:
-        """See :class:`Metric`. Warns once, naming the pairs that did not converge."""
+        """See :class:`Metric`. Warns once, naming the pairs that did not converge.
+
+        Of a sparse matrix no more rows are dense at once than the budget allows, but those of one pair, and all of them
+        with weights, which are drawn for all groups.
+        """
         self.needs.check(self.name, cells, pairs)
-        cells = cells.near(always=self.in_memory)
-        parts = [self._solve(cells, pairs, devices, w, tick) for w in self.replicates(cells, weights)]
-        self._warn(cells, pairs, torch.cat([part.converged for part in parts], 1))
-        return torch.cat([part.cost for part in parts], 1)
+        cells, pairs = cells.near(always=self.in_memory), pairs.cpu()
+        if weights is None:
+            plan = cells.pair_batches(pairs, devices[0], dense=cells.matrix.is_sparse)
+            parts, along = [self._solve(cells.some(met), local, devices, None, tick) for _, met, local in plan], 0
+        else:
+            parts, along = [self._solve(cells, pairs, devices, w, tick) for w in self.replicates(cells, weights)], 1
+        self._warn(cells, pairs, torch.cat([part.converged for part in parts], along))
+        return torch.cat([part.cost for part in parts], along)
 
     def batch(self, cells: Cells) -> int:
         """Replicates whose cells fit in `DRAWN_BYTES`."""

@@ -43,7 +43,7 @@ class Gathered:
     is_file = is_host_array = False
 
     def __init__(self, matrix: Matrix, wanted: Sequence[Wanted]) -> None:
-        self.shape, self.dtype = matrix.shape, matrix.dtype
+        self.name, self.shape, self.dtype = matrix.name, matrix.shape, matrix.dtype
         self._columns = [block.columns for block in wanted]
         self._block, self._place = np.full(self.shape[0], -1, dtype=np.int32), np.zeros(self.shape[0], dtype=np.int64)
         for b, block in enumerate(wanted):
