@@ -352,3 +352,16 @@ def test_within_subsets_of_several_sizes():
     found = _triton.within_sums(points, subsets, kernel=EUCLIDEAN)
     for sums, truth in zip(found, _subsets.within_sums(points.double(), subsets, kernel=EUCLIDEAN), strict=True):
         assert_close(sums, truth, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_replicates", [3, 5, 20])
+def test_what_a_pair_is_asked_for_with_does_not_show_in_its_bits(n_replicates):
+    """BLAS adds up in an order that hangs on where its result begins in memory."""
+    rng = np.random.default_rng(0)
+    points, offsets = torch.from_numpy(rng.normal(size=(900, 80)).astype(np.float32)), torch.arange(0, 901, 100)
+    weights = torch.from_numpy(rng.poisson(1.0, (900, n_replicates)).astype(np.float32))
+    left, right = torch.triu_indices(9, 9)
+    options = {"kernel": EUCLIDEAN, "weights": weights}
+    every = block_sums(points, offsets, left, right, **options)
+    for some in torch.arange(len(left)).tensor_split(7):
+        assert torch.equal(block_sums(points, offsets, left[some], right[some], **options), every[some])

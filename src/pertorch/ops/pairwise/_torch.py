@@ -19,6 +19,7 @@ from pertorch.ops.pairwise._schedule import Tiles, cut_tiles, tile_pairs
 # 384 are 1.6 to 2.4 times slower). A GPU wants fewer, larger launches.
 TILE_ROWS = {"cpu": 768, "cuda": 4096}
 BATCH = 8  # tile pairs a task: long enough to hide the queue, short enough to balance the threads
+VECTOR = 16  # float32 in the widest register of a CPU
 LOOKED_UP = 2**16  # sums at once
 HALF_ROWS = {"cpu": 86, "cuda": 1024}  # of a block of a tile of one group, weighted with what does not come before it
 
@@ -177,13 +178,13 @@ class _Reduction:
         s, columns = stripe
         left, groups = self._tiles[s], torch.cat([self._groups[t] for t in columns])
         n_rows, n_columns, at = left.cuts[-1], 0, 0
-        per_row = self._rows[s].new_empty(n_rows, len(groups), self.n_replicates)
+        per_row = self._per_row(n_rows, len(groups))
         for t in columns:
             right = self._tiles[t]
             values = self._values(s, t)
-            mine = per_row[:, at : at + len(right.groups)]
+            mine = per_row[at : at + len(right.groups)]
             if self._halves and s == t:
-                self._over_half(values, t, mine[:, 0])
+                self._over_half(values, t, mine[0])
             else:
                 self._over_columns(values, t, mine)
             if s < t and left.groups == right.groups:
@@ -193,6 +194,12 @@ class _Reduction:
         codes = (self._groups[s][:, None] * self._n_groups + groups).flatten()
         n_pairs = n_rows * n_columns - (n_rows**2 // 2 if s in columns else 0)
         return _Batch(codes, self._over_rows(per_row, s).flatten(0, 1).cpu(), n_pairs)
+
+    def _per_row(self, n_rows: int, n_groups: int) -> Tensor:
+        """Room for ``(groups, rows, r)``; each group's begins where a vector does, for the bits of BLAS show where."""
+        n = n_rows * self.n_replicates
+        room = self._rows[0].new_empty(n_groups, n + -n % VECTOR)
+        return room[:, :n].view(n_groups, n_rows, self.n_replicates)
 
     def over_columns(self, s: int, columns: Iterable[int]) -> Tensor:
         """``Σ_j κ[i, j]`` of each row of a tile over some tiles: ``(rows,)``, float64."""
@@ -235,13 +242,13 @@ class _Reduction:
         return bool((error > most * value).any())
 
     def _over_columns(self, values: Tensor, t: int, out: Tensor) -> None:
-        """``Σ_j κ[i, j] w[j, r]`` for each group of the columns: ``(rows, groups, r)``."""
+        """``Σ_j κ[i, j] w[j, r]`` for each group of the columns: ``(groups, rows, r)``."""
         cuts = self._tiles[t].cuts
         for g, (start, stop) in enumerate(itertools.pairwise(cuts)):
             if self._weights is None:
-                torch.sum(values[:, start:stop], 1, keepdim=True, out=out[:, g])
+                torch.sum(values[:, start:stop], 1, keepdim=True, out=out[g])
             else:
-                torch.mm(values[:, start:stop], self._weights[t][start:stop], out=out[:, g])
+                torch.mm(values[:, start:stop], self._weights[t][start:stop], out=out[g])
 
     def _over_half(self, values: Tensor, t: int, out: Tensor) -> None:
         """As `_over_columns`, of one group with itself: a pair of cells counts twice in the row of one, never in both.
@@ -256,11 +263,11 @@ class _Reduction:
             torch.mm(values[start:stop, start:], weights[start:], out=out[start:stop])
 
     def _over_rows(self, per_row: Tensor, s: int) -> Tensor:
-        """``Σ_i w[i, r] v[i, h, r]`` for each group of the rows: ``(groups, h, r)``, float64."""
+        """``Σ_i w[i, r] v[h, i, r]`` for each group of the rows: ``(groups, h, r)``, float64."""
         # Many replicates are many numbers: within a tile they are added up as they are.
-        terms = per_row.double() if self._weights is None else per_row.mul_(self._weights[s][:, None])
+        terms = per_row.double() if self._weights is None else per_row.mul_(self._weights[s])
         return torch.stack(
-            [terms[start:stop].sum(0) for start, stop in itertools.pairwise(self._tiles[s].cuts)]
+            [terms[:, start:stop].sum(1) for start, stop in itertools.pairwise(self._tiles[s].cuts)]
         ).double()
 
     def _memory(self, s: int, t: int) -> Tensor:
