@@ -105,13 +105,10 @@ class Groups:
 
     def order(self, device: torch.device) -> torch.Tensor:
         """Rows of the matrix sorted by group, shape ``(offsets[-1],)``; within a group as in the data."""
-        codes = self.codes
-        if len(self.names) < 2**15:
-            codes = codes.astype(np.int16)  # numpy sorts 16-bit integers by radix, 20 times sooner
-        n_outside = len(codes) - int(self.offsets[-1])
+        n_outside = len(self.codes) - int(self.offsets[-1])
         if device.type == "cpu":
-            return torch.from_numpy(np.argsort(codes, kind="stable")[n_outside:])
-        return torch.sort(torch.from_numpy(codes).to(device), stable=True).indices[n_outside:]
+            return torch.from_numpy(_argsort(self.codes + 1, len(self.names) + 1)[n_outside:])
+        return torch.sort(torch.from_numpy(self.codes).to(device), stable=True).indices[n_outside:]
 
     @cached_property
     def offsets(self) -> torch.Tensor:
@@ -129,6 +126,14 @@ class Groups:
         """A number for each group that depends on its name alone: the group's random stream, whatever else is there."""
         digests = [hashlib.blake2b(repr(name).encode(), digest_size=8).digest() for name in self.names]
         return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
+
+
+def _argsort(values: NDArray[np.int64], stop: int) -> NDArray[np.int64]:
+    """Stable order of integers from 0 to ``stop − 1``, 16 bits at a time: numpy sorts those by radix, far sooner."""
+    order = np.argsort(values.astype(np.uint16), kind="stable")
+    for shift in range(16, int(stop - 1).bit_length(), 16):
+        order = order[np.argsort((values >> shift).astype(np.uint16)[order], kind="stable")]
+    return order
 
 
 def _factorize(labels: pd.Series) -> tuple[NDArray[np.int64], tuple[Hashable, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from pertorch.data import Groups, Pairs, nearest, obs_column
 from pertorch.metrics import METRICS
@@ -58,8 +59,7 @@ def create(
     splits = [split_by] if isinstance(split_by, str) else list(split_by or [])
     if groupby in splits:
         raise ValueError(f"split_by={split_by!r} names the groupby column {groupby!r}: split by other columns.")
-    table = pd.DataFrame({column: obs_column(adata, column).to_numpy() for column in [groupby, *splits]})
-    observed = table.dropna().drop_duplicates()
+    observed = _observed(adata, [groupby, *splits])
     targets = observed[observed[groupby].isin(wanted)]
     parts = []
     for reference in baselines:
@@ -104,13 +104,15 @@ def validate(adata: AnnData, contrasts: pd.DataFrame) -> None:
     for column in [groupby, *splits]:
         if column not in adata.obs.columns:
             raise ValueError(f"contrasts column {column!r} is not in obs: {nearest(column, adata.obs.columns)}")
-    for column, obs in [(groupby, groupby), ("reference", groupby), *zip(splits, splits, strict=True)]:
-        levels = adata.obs[obs].dropna().unique().tolist()
-        for value in contrasts[column].unique().tolist():
-            if value not in levels:
-                raise ValueError(
-                    f"contrasts column {column!r}: {value!r} is not in obs {obs!r}: {nearest(value, levels)}"
-                )
+    for obs, columns in [(groupby, (groupby, "reference")), *((split, (split,)) for split in splits)]:
+        levels = Groups.from_obs(adata, obs).names
+        known = set(levels)
+        for column in columns:
+            for value in contrasts[column].unique().tolist():
+                if value not in known:
+                    raise ValueError(
+                        f"contrasts column {column!r}: {value!r} is not in obs {obs!r}: {nearest(value, levels)}"
+                    )
 
 
 def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
@@ -120,8 +122,9 @@ def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
         list(contrasts[[label, *splits]].itertuples(index=False, name=None)) for label in (groupby, "reference")
     )
     names = list(dict.fromkeys([*targets, *references]))
-    wanted = pd.MultiIndex.from_tuples(names, names=[groupby, *splits])
-    codes = wanted.get_indexer(pd.MultiIndex.from_frame(adata.obs[[groupby, *splits]].astype(object)))
+    levels = [Groups.from_obs(adata, column) for column in [groupby, *splits]]
+    wanted = [[column.index(name[i]) for name in names] for i, column in enumerate(levels)]
+    codes = pd.Index(_combined(levels, wanted)).get_indexer(_combined(levels, [column.codes for column in levels]))
     plain = names if splits else [name for (name,) in names]  # the name decides the random stream: as in other verbs
     groups = Groups(tuple(plain), codes.astype(np.int64), groupby)
     empty = [name for name, size in zip(names, groups.sizes.tolist(), strict=True) if not size]
@@ -138,3 +141,18 @@ def conditions(adata: AnnData, contrasts: pd.DataFrame) -> tuple[Groups, Pairs]:
 def _columns(contrasts: pd.DataFrame) -> list[str]:
     """Target column and filters; a column named after a metric is a result that was fed back in."""
     return [column for column in contrasts.columns if column != "reference" and column not in METRICS]
+
+
+def _observed(adata: AnnData, columns: list[str]) -> pd.DataFrame:
+    """Each combination of labels that has cells, once."""
+    levels = [Groups.from_obs(adata, column) for column in columns]
+    cells = np.flatnonzero(~pd.Series(_combined(levels, [column.codes for column in levels])).duplicated())
+    return pd.DataFrame({column: obs_column(adata, column).iloc[cells].to_numpy() for column in columns}).dropna()
+
+
+def _combined(levels: list[Groups], codes: Sequence[ArrayLike]) -> NDArray[np.int64]:
+    """One number for a combination of labels, from their codes: a hundred million cells have few of them."""
+    number = np.zeros(1, dtype=np.int64)
+    for column, of_column in zip(levels, codes, strict=True):
+        number = number * (len(column.names) + 1) + (np.asarray(of_column) + 1)
+    return number
