@@ -11,8 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-GROUPBY, CONTROL = "perturbation", "control"
+GROUPBY, CONTROL, LINE = "perturbation", "control", "cell_line"
 ROWS = 500  # of expression drawn at once
+EMBEDDED = 100_000  # cells of an embedding drawn at once
 
 
 def embedded_screen(n_cells: int, n_groups: int, n_features: int = 50, seed: int = 0) -> ad.AnnData:
@@ -49,6 +50,38 @@ def expression_screen(n_cells: int, n_groups: int, n_genes: int, seed: int = 0) 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy's generators release the interpreter's lock
         counts = sp.vstack(list(pool.map(draw, range(0, n_cells, ROWS))), format="csr")
     return ad.AnnData(counts.log1p(), obs=_labels(codes, n_groups), layers={"counts": counts})
+
+
+def drug_screen(n_cells: int, n_lines: int, n_treatments: int, n_features: int = 50, seed: int = 0) -> ad.AnnData:
+    """Embedded cells of several cell lines, each of which got every treatment; one cell in fifty is a control.
+
+    A line's centre is 1 standard deviation from the others' in every component, a treatment moves it by 0.2.
+    """
+    rng = np.random.default_rng(seed)
+    line = rng.integers(0, n_lines, n_cells).astype(np.int8)
+    treatment = np.where(rng.random(n_cells) < 0.02, 0, rng.integers(1, n_treatments, n_cells)).astype(np.int16)
+    every = np.arange(n_lines * n_treatments)  # no condition is without cells
+    line[: len(every)], treatment[: len(every)] = every % n_lines, every // n_lines
+    lines = rng.normal(0, 1, (n_lines, n_features)).astype(np.float32)
+    moved = rng.normal(0, 0.2, (n_treatments, n_features)).astype(np.float32)
+    moved[0] = 0
+    X = np.empty((n_cells, n_features), dtype=np.float32)
+
+    def draw(start: int) -> None:
+        rows = slice(start, start + EMBEDDED)
+        np.random.default_rng([seed, start]).standard_normal(dtype=np.float32, out=X[rows])
+        X[rows] += lines[line[rows]] + moved[treatment[rows]]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(draw, range(0, n_cells, EMBEDDED)))
+    obs = pd.DataFrame(
+        {
+            LINE: pd.Categorical.from_codes(line, [f"line{i}" for i in range(n_lines)]),
+            GROUPBY: pd.Categorical.from_codes(treatment, [CONTROL, *(f"drug{i}" for i in range(1, n_treatments))]),
+        },
+        index=pd.RangeIndex(n_cells).astype(str),
+    )
+    return ad.AnnData(obs=obs, obsm={"X_pca": X})
 
 
 def _codes(rng: np.random.Generator, n_cells: int, n_groups: int) -> NDArray[np.int64]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._registry import Work, case
-from benchmarks.workloads import CONTROL, GROUPBY, embedded_screen
+from benchmarks.workloads import CONTROL, GROUPBY, LINE, drug_screen, embedded_screen
 from pertorch import Distance
 
+LINES, TREATMENTS = 50, 1_140  # of Tahoe-100M: 379 drugs in three doses, and the controls
 CPU = [(5_000, 25), (20_000, 50), (50_000, 100)]
 GPU = [(100_000, 500), (1_000_000, 2_000)]
 
@@ -81,3 +82,23 @@ def distance_pairwise_bootstrap_gpu(n_cells: int, n_groups: int, n_bootstrap: in
     """All pairs, resampled."""
     options = {"bootstrap": True, "n_bootstrap": n_bootstrap}
     return beside_rapids(n_cells, n_groups, "pairwise", comparable=False, **options)
+
+
+@case("distance_contrasts", sizes=[(1_000_000, LINES, TREATMENTS)])
+def distance_contrasts(n_cells: int, n_lines: int, n_treatments: int) -> Work:
+    """Every treatment of every cell line against the controls of that line, from the AnnData on."""
+    adata, distance = drug_screen(n_cells, n_lines, n_treatments), Distance("edistance")
+
+    def ours() -> Any:
+        contrasts = distance.create_contrasts(adata, GROUPBY, CONTROL, split_by=LINE)
+        return distance.contrast_distances(adata, contrasts)
+
+    return Work(ours)
+
+
+@case(
+    "distance_contrasts_gpu", sizes=[(10_000_000, LINES, TREATMENTS), (100_000_000, LINES, TREATMENTS)], device="cuda"
+)
+def distance_contrasts_gpu(n_cells: int, n_lines: int, n_treatments: int) -> Work:
+    """The same."""
+    return distance_contrasts(n_cells, n_lines, n_treatments)

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 import pertorch
 from pertorch.data import Cells
+from pertorch.ops.pairwise._schedule import COPIES
 from testing.pertorch import assert_close
 
 # Metric, options, and the size of a mean of κ: what rounding is measured by.
@@ -48,7 +49,7 @@ def test_bands_do_not_show(screen, name, dtype, rows, device, monkeypatch):
     read = []
     monkeypatch.setattr(Cells, "_held", lambda *_: False)
     monkeypatch.setattr(Cells, "on", lambda *_: pytest.fail("all rows were made dense"))
-    monkeypatch.setattr(pertorch.settings, "memory_gb", 6 * 9 * np.dtype(dtype).itemsize * (rows + 0.5) * 1e-9)
+    monkeypatch.setattr(pertorch.settings, "memory_gb", 6 * COPIES * np.dtype(dtype).itemsize * (rows + 0.5) * 1e-9)
     plain = Cells.rows
 
     def rows_read(cells, start, stop, where):

@@ -17,6 +17,7 @@ from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Matrix, open_matrix
 from pertorch.data._storage import _base, _file
 from pertorch.metrics import METRICS, CentroidMetric, MomentMetric, list_metrics
+from pertorch.ops.pairwise._schedule import COPIES
 from testing.pertorch import assert_close
 
 HELD_WHOLE = {"mahalanobis", "wasserstein", "ks_test", "nb_ll", "classifier_proba", "classifier_cp"}
@@ -155,7 +156,7 @@ def test_one_against_all_reads_each_band_once(values, obs, tmp_path, monkeypatch
         return plain(cells, start, stop, device)
 
     monkeypatch.setattr(Cells, "rows", noted)
-    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 45 * 1e-9):
+    with pertorch.settings.override(memory_gb=COPIES * 6 * 8 * 45 * 1e-9):
         Distance(layer_key=key).onesided_distances(far, "target", "x")
     assert sorted(read) == [(start, start + 20) for start in range(0, 100, 20)]
 
@@ -186,7 +187,7 @@ def test_a_test_of_sparse_cells_makes_no_more_dense_than_a_pair_or_the_budget(va
         return plain(cells, device)
 
     monkeypatch.setattr(Cells, "on", noted)
-    with pertorch.settings.override(memory_gb=9 * 6 * 8 * 40.5 * 1e-9):
+    with pertorch.settings.override(memory_gb=COPIES * 6 * 8 * 40.5 * 1e-9):
         found = test(adata, "g", "a")
     assert max(dense) == 47  # of the pair with the largest group; else 38
     assert sorted(set(dense)) == [38, 47]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 COLUMN_TILES = 64  # of one task: bounds what one program does, so that a large group is shared by many
-COPIES = 9  # of the points that are held at most: as read, joined, centred, and in float64 while norms are made
+COPIES = 5  # of the points that are held at most: as read, joined, the two that are multiplied, and what is in hand
 MOST_TASKS = 2**22  # at once: bounds the memory of the schedule
 
 

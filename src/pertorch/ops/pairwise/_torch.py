@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, final
 
@@ -21,6 +22,7 @@ TILE_ROWS = {"cpu": 768, "cuda": 4096}
 BATCH = 8  # tile pairs a task: long enough to hide the queue, short enough to balance the threads
 VECTOR = 16  # float32 in the widest register of a CPU
 LOOKED_UP = 2**16  # sums at once
+CENTRED_ROWS = {"cpu": 2**12, "cuda": 2**20}  # at once, in float64
 HALF_ROWS = {"cpu": 86, "cuda": 1024}  # of a block of a tile of one group, weighted with what does not come before it
 
 
@@ -36,8 +38,7 @@ def block_sums(
 ) -> Tensor:
     """See :func:`pertorch.ops.pairwise.block_sums`."""
     left, right = left.cpu(), right.cpu()
-    # Where groups meet none but themselves, two in one tile would meet for nothing.
-    tiles = cut_tiles(offsets, TILE_ROWS[points.device.type], pack=not torch.equal(left, right))
+    tiles = cut_tiles(offsets, TILE_ROWS[points.device.type])
     shares = None if weights is None else [weights[start:stop] for start, stop, *_ in tiles.rows()]
     reduction = _Reduction(points, operands(points, kernel), kernel, offsets, tiles, shares)
     return _sums(reduction, tile_pairs(tiles, left, right), left * (len(offsets) - 1) + right, tick).to(points.device)
@@ -137,11 +138,21 @@ def operands(points: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
     """What to multiply for ``d²``, or for ``x·y`` where κ is of that; and ``|x|²`` of centred points: ``(n, 1)``."""
     if not kernel.of_distance:
         return points, points, points.new_zeros(len(points), 1)
-    centred = (points - points.mean(0, dtype=torch.float64)).to(points.dtype)
-    norm = centred.double().square().sum(1, keepdim=True).to(points.dtype)
-    one = torch.ones_like(norm)
+    mean = points.mean(0, dtype=torch.float64)
     # The product of these two is the squared distance: |x|² + |y|² − 2 x·y in one call of BLAS.
-    return torch.cat([-2 * centred, norm, one], 1), torch.cat([centred, one, norm], 1), norm
+    row, column = (points.new_empty(len(points), points.shape[1] + 2) for _ in range(2))
+
+    def fill(rows: slice) -> None:
+        x, y = row[rows], column[rows]
+        centred = y[:, :-2]
+        centred.copy_(points[rows] - mean)
+        norm = centred.double().square().sum(1)
+        torch.mul(centred, -2, out=x[:, :-2])
+        x[:, -2], x[:, -1], y[:, -2], y[:, -1] = norm, 1, 1, norm
+
+    step = CENTRED_ROWS[points.device.type]
+    deque(map_threads(fill, [slice(i, i + step) for i in range(0, len(points), step)], points.device), maxlen=0)
+    return row, column, column[:, -1:]
 
 
 @final
