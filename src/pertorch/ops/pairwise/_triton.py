@@ -6,12 +6,12 @@ The README beside this file derives the split, its error and the schedule. Twin 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.pairwise import _programs
 from pertorch.ops.pairwise._kernels import Kernel, limit
 from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, block_cost, cut_tasks
@@ -71,7 +71,7 @@ def block_sums(
     swap = offsets.diff()[left] > offsets.diff()[right]
     left, right = torch.where(swap, right, left), torch.where(swap, left, right)
     total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
-    with torch.cuda.device(device) if points.is_cuda else nullcontext():
+    with current_device(device):
         for tasks in cut_tasks(offsets, left, right, *launch.tile, launch.most):
             # within a group the programs add up one triangle, without its diagonal
             within = (left[tasks.which] == right[tasks.which])[:, None]

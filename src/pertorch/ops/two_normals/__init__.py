@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.two_normals import _torch
 
 __all__ = ["maximize"]
@@ -43,7 +42,7 @@ def maximize(
     -------
     Where each came to rest, as `start`; steps taken, int64; whether it did come to rest, bool.
     """
-    if points.is_cuda and find_spec("triton"):
+    if runs_triton(points):
         from pertorch.ops.two_normals import _triton
 
         return _triton.maximize(points, inside, known, start, tol=tol, max_iter=max_iter, floor=floor)
