@@ -14,9 +14,21 @@ from torch import Tensor
 from pertorch.exec import runs_triton
 from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
-from pertorch.ops.pairwise._schedule import block_cost
+from pertorch.ops.pairwise._schedule import COPIES, block_cost, cut_tiles, tile_pairs
+from pertorch.ops.pairwise._torch import operands
 
-__all__ = ["Kernel", "block_cost", "block_sums", "row_sums", "weighted_sums", "within_sums"]
+__all__ = [
+    "COPIES",
+    "Kernel",
+    "block_cost",
+    "block_sums",
+    "cut_tiles",
+    "operands",
+    "row_sums",
+    "tile_pairs",
+    "weighted_sums",
+    "within_sums",
+]
 
 
 def block_sums(

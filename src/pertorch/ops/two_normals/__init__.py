@@ -6,8 +6,9 @@ from torch import Tensor
 
 from pertorch.exec import runs_triton
 from pertorch.ops.two_normals import _torch
+from pertorch.ops.two_normals._torch import log_odds, quadratic
 
-__all__ = ["maximize"]
+__all__ = ["log_odds", "maximize", "quadratic"]
 
 
 def maximize(
