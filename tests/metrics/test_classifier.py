@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 import pertorch
-from pertorch.solvers._logistic import MOST_FEATURES, fit_binary
+from pertorch.solvers.logistic import MOST_FEATURES, fit_binary
 from testing.pertorch import assert_close
 
 

@@ -10,8 +10,8 @@ from scipy import optimize, stats
 
 import pertorch
 from pertorch.ops.ranks import tally
-from pertorch.solvers import _negative_binomial
-from pertorch.solvers._negative_binomial import Survival, fit_size
+from pertorch.solvers import negative_binomial
+from pertorch.solvers.negative_binomial import Survival, fit_size
 from testing.pertorch import assert_close
 
 
@@ -84,7 +84,7 @@ def test_barely_overdispersed():
 @pytest.mark.parametrize("longest", [0, 1, 4, 10**9])
 def test_stretches_in_closed_form(monkeypatch, longest):
     expected = [[np.sum(_rising(c, r, k)) for c in columns()] for r in (0.01, 1.0, 300.0) for k in range(3)]
-    monkeypatch.setattr(_negative_binomial, "LONGEST", longest)
+    monkeypatch.setattr(negative_binomial, "LONGEST", longest)
     survival, _ = survival_of(columns())
     found = []
     for r in (0.01, 1.0, 300.0):

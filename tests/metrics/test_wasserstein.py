@@ -14,7 +14,7 @@ import pertorch
 from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Groups, Pairs, as_matrix, open_matrix
 from pertorch.metrics import _transport, get_metric
-from pertorch.ops.pairwise._schedule import COPIES
+from pertorch.ops.pairwise import COPIES
 from pertorch.ops.softmin import _padded
 from pertorch.stats import Bootstrap
 from testing.pertorch import assert_close

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 from pertorch import Mixscape, perturbation_markers, pl
 from pertorch.ds import simulate_screen
@@ -95,6 +96,14 @@ def test_violin_draws_the_cells_and_medians_of_each_class(called):
         np.testing.assert_allclose(np.sort(shown[:, 1]), np.sort(by_class.get_group(name)))
     axes = pl.violin(called, [target], keys=["mixscale_score", "mixscape_class_p_ko"], hue="batch", stripplot=False)
     assert [len([s for s in ax.collections if hasattr(s, "get_segments")]) for ax in axes] == [4, 4]
+
+
+def test_violin_shows_classes_that_are_numbers():
+    adata = AnnData(np.zeros((9, 1)), obs={"dose": [1, 1, 1, 2, 2, 2, 10, 10, 10], "score": np.arange(9.0)})
+    ax = pl.violin(adata, keys="score", groupby="dose", stripplot=False)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "10"]
+    medians = [shown.get_segments()[0][0][1] for shown in ax.collections if hasattr(shown, "get_segments")]
+    assert medians == [1, 4, 7]
 
 
 def test_lda_shows_the_embedding(called):

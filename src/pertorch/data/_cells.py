@@ -16,7 +16,7 @@ from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
 from pertorch.exec import Kept, memory_budget
-from pertorch.ops.pairwise._schedule import COPIES, cut_tiles
+from pertorch.ops.pairwise import COPIES, cut_tiles
 from pertorch.ops.segment import batches
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from pertorch.exec._progress import progress_bar, track
 from pertorch.exec._read_ahead import read_ahead
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_ahead, map_threads
+from pertorch.exec._triton import current_device, runs_triton
 from pertorch.exec._upload import upload
 from pertorch.exec._upload_rows import upload_rows
 
@@ -18,6 +19,7 @@ __all__ = [
     "Kept",
     "MultiGpu",
     "compute_tasks",
+    "current_device",
     "download",
     "in_context",
     "map_ahead",
@@ -30,6 +32,7 @@ __all__ = [
     "read_ahead",
     "reduce_tasks",
     "resolve_devices",
+    "runs_triton",
     "shared",
     "track",
     "upload",

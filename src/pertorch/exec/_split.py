@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
 
 from pertorch.exec._context import in_context
 from pertorch.exec._memory import with_less_memory
+from pertorch.exec._triton import current_device
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def map_devices(
     """
 
     def there(device: torch.device, run: slice) -> T:
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        with current_device(device):
             return with_less_memory(device, lambda: work(device, run))
 
     runs = _runs(cost(), len(devices)) if len(devices) > 1 else []

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import TASKS, compute_tasks, memory_budget
-from pertorch.ops.pairwise import Kernel, block_cost, block_sums
-from pertorch.ops.pairwise._schedule import COPIES, cut_tiles, tile_pairs
+from pertorch.ops.pairwise import COPIES, Kernel, block_cost, block_sums, cut_tiles, tile_pairs
 from pertorch.ops.segment import batches
 
 if TYPE_CHECKING:

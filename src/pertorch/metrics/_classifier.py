@@ -17,7 +17,7 @@ from pertorch._settings import settings
 from pertorch.exec import map_threads, track
 from pertorch.metrics._base import Needs
 from pertorch.metrics._resampled import ResampledMetric
-from pertorch.solvers._logistic import Logistic, fit_binary, fit_logistic
+from pertorch.solvers.logistic import Logistic, fit_binary, fit_logistic
 from pertorch.stats import uniform
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pertorch.metrics._resampled import ResampledMetric
 from pertorch.metrics._tallies import from_tallies
 from pertorch.ops.ranks import DistributionFunctions, Tallies
 from pertorch.ops.segment import batches, ragged_sum
-from pertorch.solvers._negative_binomial import Survival, fit_size
+from pertorch.solvers.negative_binomial import Survival, fit_size
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pertorch.exec import map_threads
 from pertorch.metrics._kernel import KernelMetric, PairSums
-from pertorch.ops.pairwise._torch import operands
+from pertorch.ops.pairwise import operands
 
 if TYPE_CHECKING:
     from pertorch.data import Cells

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pertorch.data import nearest, obs_column
+from pertorch.data import obs_column
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
-
     from anndata import AnnData
 
 NOT_PERTURBED = "NP"
@@ -66,16 +64,3 @@ class Calls(NamedTuple):
     def is_control(self) -> NDArray[np.bool_]:
         """Which cells are controls: those whose class is their global class."""
         return np.asarray((self.target == self.kind) & (self.kind != None), dtype=bool)  # noqa: E711
-
-
-def known_name(name: Hashable, argument: str, known: Iterable[Hashable]) -> None:
-    """Refuse a name that there is not.
-
-    Raises
-    ------
-    ValueError
-        The message names the nearest.
-    """
-    names = list(known)
-    if name not in names:
-        raise ValueError(f"{argument}={name!r} is not there: {nearest(name, names)}")

@@ -26,6 +26,11 @@ def density(values: NDArray[np.float64], low: float, high: float) -> tuple[NDArr
     return places, gaussian_filter1d(counts / (len(values) * width), bandwidth, mode="constant")
 
 
+def drawn(values: NDArray[np.float64], most: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The values that are shown as dots: all, or so many of them at random."""
+    return values if len(values) <= most else rng.choice(values, most, replace=False)
+
+
 def bounds(values: NDArray[np.float64]) -> tuple[float, float]:
     """Where densities of these values are drawn: all but the last thousandth at each end, and a margin."""
     low, high = np.quantile(values, [0.001, 0.999])

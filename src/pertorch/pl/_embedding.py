@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertorch.data import nearest
-from pertorch.pl._calls import Calls, known_name
-from pertorch.pl._figure import COLOURS, CONTROL, INK, bare, label_points, open_axes, result
+from pertorch.pl._calls import Calls
+from pertorch.pl._figure import COLOURS, CONTROL, INK, bare, open_axes, result
+from pertorch.pl._lookup import known_name
+from pertorch.pl._names import label_points
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,6 +62,10 @@ def lda(
         Axes to draw on; ``None`` makes a figure.
     return_fig
         Whether to return the figure, which is then not one of pyplot's.
+
+    Returns
+    -------
+    The Axes, or the figure.
 
     Raises
     ------

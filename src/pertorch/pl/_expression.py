@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch._settings import seed_or_default
-from pertorch.data import Groups, nearest, open_matrix
-from pertorch.pl._figure import bare, colour_bar, name_axis, open_axes, result, room_for
+from pertorch.data import Groups, open_matrix
+from pertorch.pl._figure import bare, colour_bar, figure_of, open_axes, result
+from pertorch.pl._lookup import var_positions
+from pertorch.pl._names import name_axis, room_for
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,6 +62,10 @@ def expression_heatmap(
     return_fig
         Whether to return the figure, which is then not one of pyplot's.
 
+    Returns
+    -------
+    The Axes, or the figure.
+
     Raises
     ------
     KeyError
@@ -70,15 +76,12 @@ def expression_heatmap(
     names = list(dict.fromkeys(genes))
     if not names:
         raise ValueError("genes is empty: name some of adata.var_names.")
-    for gene in names:
-        if gene not in adata.var_names:
-            raise KeyError(f"gene {gene!r} not found in adata.var_names: {nearest(gene, adata.var_names)}")
+    columns = var_positions(adata, names, "gene")
     if subsample_number is not None and subsample_number < 1:
         raise ValueError(f"subsample_number={subsample_number!r} must be at least 1.")
     found, matrix = Groups.from_obs(adata, groupby, groups), open_matrix(adata, layer or "X")
     cells = _drawn(found, subsample_number, seed_or_default(random_state))
-    columns = adata.var_names.get_indexer_for(names)[: len(names)]
-    values = matrix.rows(torch.from_numpy(cells), np.asarray(columns, dtype=np.int64)).double().cpu().numpy().T
+    values = matrix.rows(torch.from_numpy(cells), columns).double().cpu().numpy().T
     sd = values.std(1, keepdims=True)
     scaled = (values - values.mean(1, keepdims=True)) / np.where(sd > 0, sd, 1)
     height = min(max(0.16 * len(names), 1.5), 14.0) + 1.0 + room_for(found.names)
@@ -112,9 +115,7 @@ def _mark_groups(ax: Axes, groups: Groups, cells: NDArray[np.int64]) -> None:
     ends = np.cumsum(sizes)
     for end in ends[:-1]:
         ax.axvline(end - 0.5, color="w", lw=1.5)
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    points = 72 * 0.75 * ax.get_position().width * figure.get_figwidth() / max(len(cells), 1)
+    points = 72 * 0.75 * ax.get_position().width * figure_of(ax).get_figwidth() / max(len(cells), 1)
     widest = max(len(str(name)) for name in groups.names) * 0.65 * 8
     flat = all(size * points > widest for size in sizes if size)
     at, shown, last = [], [], -np.inf

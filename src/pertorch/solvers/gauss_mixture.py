@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pertorch.ops import two_normals
-from pertorch.ops.two_normals._torch import log_odds, quadratic
 
 
 @final
@@ -38,7 +37,8 @@ class Mixture(NamedTuple):
     def posterior(self, points: Tensor) -> Tensor:
         """Probability that points, shape ``(B, n)``, stem from the free component."""
         free = torch.stack([torch.logit(self.weight), self.mean, self.variance.log()], 1)
-        return torch.sigmoid(quadratic(log_odds(free, self.variance, self.known_mean, self.known_variance), points))
+        odds = two_normals.log_odds(free, self.variance, self.known_mean, self.known_variance)
+        return torch.sigmoid(two_normals.quadratic(odds, points))
 
 
 def fit_mixtures(

@@ -12,12 +12,11 @@ is what a GPU does best.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.mann_whitney import _numpy, _torch
 from pertorch.ops.mann_whitney._controls import SortedControls
 
@@ -96,7 +95,7 @@ def add_excess(
     controls
         The controls, sorted.
     """
-    if out.is_cuda and find_spec("triton"):
+    if runs_triton(out):
         from pertorch.ops.mann_whitney import _triton
 
         _triton.add_excess(out, values, columns, indptr, rows, groups, controls)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
-import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.mann_whitney import _programs
 from pertorch.ops.mann_whitney._controls import SortedControls
 
@@ -25,7 +23,7 @@ def add_excess(
     """See :func:`pertorch.ops.mann_whitney.add_excess`."""
     if not len(rows):
         return
-    with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
+    with current_device(out.device):
         _programs.excess_kernel[(len(rows),)](
             out,
             values,

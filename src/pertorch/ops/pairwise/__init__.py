@@ -7,16 +7,28 @@ the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
-from pertorch.ops.pairwise._schedule import block_cost
+from pertorch.ops.pairwise._schedule import COPIES, block_cost, cut_tiles, tile_pairs
+from pertorch.ops.pairwise._torch import operands
 
-__all__ = ["Kernel", "block_cost", "block_sums", "row_sums", "weighted_sums", "within_sums"]
+__all__ = [
+    "COPIES",
+    "Kernel",
+    "block_cost",
+    "block_sums",
+    "cut_tiles",
+    "operands",
+    "row_sums",
+    "tile_pairs",
+    "weighted_sums",
+    "within_sums",
+]
 
 
 def block_sums(
@@ -100,7 +112,7 @@ def weighted_sums(points: Tensor, sets: Sequence[Tensor], weights: Sequence[Tens
 
 def _triton_for(points: Tensor, kernel: Kernel) -> Any:
     """The module of the Triton programs, where they compute this."""
-    if not points.is_cuda or not find_spec("triton"):
+    if not runs_triton(points):
         return None
     from pertorch.ops.pairwise import _triton
 

@@ -33,7 +33,7 @@ def rbf(squared, gamma):
 
 
 @triton.jit
-def _load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: tl.constexpr):
+def load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: tl.constexpr):
     """Features ``start : start + BK`` of some rows; rows outside are 0."""
     at = rows[:, None].to(tl.int64) * width + (start + tl.arange(0, BK))[None, :]
     if MASKED:
@@ -46,7 +46,7 @@ def _load_halves(hi, lo, rows, inside, start, width, BK: tl.constexpr, MASKED: t
 
 
 @triton.jit
-def _add_dots(a_hi, a_lo, b_hi, b_lo, acc):
+def add_dots(a_hi, a_lo, b_hi, b_lo, acc):
     """``acc + a · bᵀ`` to float32's precision: the fourth product, lo · lo, is below it.
 
     Small products come first: matrix units round every addition towards 0, the more the larger the sum so far.
@@ -64,16 +64,16 @@ def _squared_distances(
     """``|x|² + |y|² − 2 x·y`` of a tile, and ``|x|² + |y|²``. Rows and columns outside have norm 0."""
     zeros = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
     if RESIDENT:  # the rows' features fit in shared memory: they are loaded once for all tiles
-        b_hi, b_lo = _load_halves(hi, lo, columns, column_in, 0, width, BK, MASKED)
-        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
+        b_hi, b_lo = load_halves(hi, lo, columns, column_in, 0, width, BK, MASKED)
+        dots = add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
     else:
         dots = zeros
         for start in range(0, width, BK):
-            a_hi, a_lo = _load_halves(hi, lo, rows, row_in, start, width, BK, True)
-            b_hi, b_lo = _load_halves(hi, lo, columns, column_in, start, width, BK, MASKED)
+            a_hi, a_lo = load_halves(hi, lo, rows, row_in, start, width, BK, True)
+            b_hi, b_lo = load_halves(hi, lo, columns, column_in, start, width, BK, MASKED)
             # Each run of features is summed by itself: what matrix units cut off then stays in proportion to that run,
             # and runs are added with rounding to nearest.
-            dots += -2.0 * _add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
+            dots += -2.0 * add_dots(a_hi, a_lo, b_hi, b_lo, zeros)
     if MASKED:
         norm_columns = tl.load(norm + columns, mask=column_in, other=0.0)
     else:
@@ -102,7 +102,7 @@ def _counts(rows, columns, column_in, within):
 
 @triton.jit
 def _doubtful(limits, total, error, margin, row_in):
-    """Whether rounding could have spoilt this task's sum: see `_kernels.Kernel.limit`. NaN is doubtful."""
+    """Whether rounding could have spoilt this task's sum: see `_kernels.limit`. NaN is doubtful."""
     limit = tl.load(limits + tl.program_id(0))
     total = tl.sum(tl.where(row_in, total, 0.0), 0)
     return not (tl.sum(tl.where(row_in, error, 0.0), 0) <= limit * total)
@@ -156,7 +156,7 @@ def block_kernel(
     row_in = rows < row_stop
     x = _where(index, rows, row_in, GATHER)
     norm_rows = tl.load(norm + x, mask=row_in, other=0.0)
-    a_hi, a_lo = _load_halves(hi, lo, x, row_in, 0, width, BK, True)
+    a_hi, a_lo = load_halves(hi, lo, x, row_in, 0, width, BK, True)
     a_hi *= -2.0  # exact
     a_lo *= -2.0
     total = tl.zeros([BM], tl.float32)
@@ -242,7 +242,7 @@ def weighted_block_kernel(
     row_in = rows < row_stop
     replicates = tl.program_id(1) * BR + tl.arange(0, BR)
     norm_rows = tl.load(norm + rows, mask=row_in, other=0.0)
-    a_hi, a_lo = _load_halves(hi, lo, rows, row_in, 0, width, BK, True)
+    a_hi, a_lo = load_halves(hi, lo, rows, row_in, 0, width, BK, True)
     a_hi *= -2.0
     a_lo *= -2.0
     total = tl.zeros([BM, BR], tl.float32)

@@ -9,6 +9,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from pertorch.ops.segment import expand
+
 COLUMN_TILES = 64  # of one task: bounds what one program does, so that a large group is shared by many
 COPIES = 5  # of the points that are held at most: as read, joined, the two that are multiplied, and what is in hand
 MOST_TASKS = 2**22  # at once: bounds the memory of the schedule
@@ -74,10 +76,7 @@ def cut_tiles(offsets: Tensor, size: int, *, pack: bool = True) -> Tiles:
 def tile_pairs(tiles: Tiles, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of tiles ``(s, t)``, ``s <= t``, without repeats and in order, that cover the pairs of groups."""
     rows, columns = tiles.last[left] - tiles.first[left], tiles.last[right] - tiles.first[right]
-    pair = torch.repeat_interleave(torch.arange(len(left)), rows * columns)
-    within = torch.arange(len(pair)) - torch.repeat_interleave(
-        (rows * columns).cumsum(0) - rows * columns, rows * columns
-    )
+    within, pair = expand(torch.zeros_like(rows), rows * columns)
     s = tiles.first[left][pair] + torch.div(within, columns[pair], rounding_mode="floor")
     t = tiles.first[right][pair] + within % columns[pair]
     n_tiles = len(tiles.start)
@@ -138,8 +137,7 @@ def _tasks(which: slice, offsets: Tensor, left: Tensor, right: Tensor, rows: int
     n, m = sizes[left], sizes[right]
     across = -(-m // span)
     counts = -(-n // rows) * across
-    pair = torch.repeat_interleave(counts)
-    position = torch.arange(len(pair), device=pair.device) - (counts.cumsum(0) - counts)[pair]
+    position, pair = expand(torch.zeros_like(counts), counts)
     row = offsets[left][pair] + torch.div(position, across[pair], rounding_mode="floor") * rows
     column = offsets[right][pair] + position % across[pair] * span
     row_stop, group_stop = offsets[left + 1][pair], offsets[right + 1][pair]

@@ -6,12 +6,12 @@ The README beside this file derives the split, its error and the schedule. Twin 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.pairwise import _programs
 from pertorch.ops.pairwise._kernels import Kernel, limit
 from pertorch.ops.pairwise._schedule import MOST_TASKS, Tasks, block_cost, cut_tasks
@@ -71,7 +71,7 @@ def block_sums(
     swap = offsets.diff()[left] > offsets.diff()[right]
     left, right = torch.where(swap, right, left), torch.where(swap, left, right)
     total = torch.zeros(len(left), n_replicates, dtype=torch.float64, device=device)
-    with torch.cuda.device(device) if points.is_cuda else nullcontext():
+    with current_device(device):
         for tasks in cut_tasks(offsets, left, right, *launch.tile, launch.most):
             # within a group the programs add up one triangle, without its diagonal
             within = (left[tasks.which] == right[tasks.which])[:, None]
@@ -105,6 +105,11 @@ class _Launch:
         self.width_blocks = width // self.block
         self.unscale = data.scale**-self.kappa.power
 
+    def operands(self, tasks: Tasks) -> tuple[Tensor, ...]:
+        """The arguments with which both programs begin: points, tasks, and how much error each may have."""
+        limits = (0.1 * limit(tasks.smaller.float())).clamp_(max=BIASED)
+        return self.data.hi, self.data.lo, self.data.norm, self.data.raw, tasks.spans, limits
+
     def add(self, out: Tensor, tasks: Tasks) -> Tensor:
         """Sum the tasks of each pair of groups, in a fixed order: no atomics."""
         # `unsafe` spares a check of lengths that were made to fit, for which the host would wait
@@ -136,12 +141,7 @@ class _Plain(_Launch):
     def __call__(self, tasks: Tasks) -> Tensor:
         out = torch.empty(len(tasks.spans), dtype=torch.float64, device=self.data.hi.device)
         _programs.block_kernel[(len(out),)](
-            self.data.hi,
-            self.data.lo,
-            self.data.norm,
-            self.data.raw,
-            tasks.spans,
-            (0.1 * limit(tasks.smaller.float())).clamp_(max=BIASED),
+            *self.operands(tasks),
             tasks.spans if self.index is None else self.index,
             out,
             self.width_blocks,
@@ -186,12 +186,7 @@ class _Weighted(_Launch):
         blocks = self.weights.shape[1] // self.replicates
         out = torch.empty(len(tasks.spans), self.weights.shape[1], dtype=torch.float64, device=self.data.hi.device)
         _programs.weighted_block_kernel[(len(out), blocks)](
-            self.data.hi,
-            self.data.lo,
-            self.data.norm,
-            self.data.raw,
-            tasks.spans,
-            (0.1 * limit(tasks.smaller.float())).clamp_(max=BIASED),
+            *self.operands(tasks),
             self.weights,
             out,
             self.width_blocks,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.segment._ragged import batches, expand
 
 AT_ONCE = 2**24  # values of a dense block
@@ -36,7 +35,7 @@ def stored_sums(
     -------
     Shape ``(r, n_columns)``, float64.
     """
-    if values.is_cuda and find_spec("triton"):
+    if runs_triton(values):
         from pertorch.ops.segment import _triton
 
         return _triton.stored_sums(values, columns, indptr, rows, lengths, n_columns, squared=squared)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.segment import _programs
 
 BLOCK = 512
@@ -19,7 +18,7 @@ def stored_sums(
     out = torch.zeros(len(lengths), n_columns, dtype=torch.float64, device=values.device)
     if len(rows):
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-        with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
+        with current_device(out.device):
             _programs.stored_sums_kernel[(len(lengths),)](
                 out,
                 values,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.shuffle import _choose, _torch
 
 __all__ = ["MOST_CHOSEN_FROM", "choose", "chosen", "digits", "n_keys", "permute"]
@@ -102,7 +102,7 @@ def chosen(cells: Tensor, replicates: Tensor, size: int) -> Tensor:
 
 def _triton_for(values: Tensor) -> Any:
     """The module of the Triton programs, where they compute this."""
-    if not values.is_cuda or not find_spec("triton"):
+    if not runs_triton(values):
         return None
     from pertorch.ops.shuffle import _triton
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.shuffle import _programs
 
 BLOCK = 256
@@ -17,7 +16,7 @@ def permute(position: Tensor, keys: Tensor, n: int, a: int, b: int) -> Tensor:
     """See :func:`pertorch.ops.shuffle.permute`."""
     out = torch.empty(len(keys), len(position), dtype=torch.int32, device=position.device)
     grid = (len(keys), -(-len(position) // BLOCK))
-    with torch.cuda.device(position.device) if position.is_cuda else nullcontext():
+    with current_device(position.device):
         _programs.permute_kernel[grid](
             position, keys.contiguous(), out, n, a, b, len(position), N_KEYS=keys.shape[1], BLOCK=BLOCK
         )
@@ -28,7 +27,7 @@ def chosen(cells: Tensor, replicates: Tensor, size: int) -> Tensor:
     """See :func:`pertorch.ops.shuffle.chosen`."""
     n, r = len(cells), len(replicates)
     out = torch.empty(r, size, dtype=torch.int32, device=cells.device)
-    with torch.cuda.device(cells.device) if cells.is_cuda else nullcontext():
+    with current_device(cells.device):
         _programs.chosen_kernel[(-(-r // REPLICATES),)](
             cells.contiguous(), replicates.contiguous(), out, n, size, r, BLOCK=REPLICATES, num_warps=1
         )

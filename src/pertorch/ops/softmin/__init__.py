@@ -5,8 +5,7 @@ A row fold over pairs whose state is a running log-sum-exp, for a ragged batch o
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from pertorch.exec import runs_triton
 from pertorch.ops.softmin import _padded
 from pertorch.ops.softmin._problems import Engine, Errors, Points, Potentials
 
@@ -15,7 +14,7 @@ __all__ = ["Engine", "Errors", "Points", "Potentials", "engine"]
 
 def engine(points: Points) -> Engine:
     """Make the engine for some clouds of points, on their device: called with problems, it gives their `Potentials`."""
-    if points.coordinates.is_cuda and find_spec("triton"):
+    if runs_triton(points.coordinates):
         from pertorch.ops.softmin import _triton
 
         if _triton.supports(points.coordinates):

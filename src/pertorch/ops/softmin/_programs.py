@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pertorch.ops.pairwise._programs import _add_dots, _load_halves
+from pertorch.ops.pairwise._programs import add_dots, load_halves
 
 NOTHING = tl.constexpr(-1e30)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -41,7 +41,7 @@ def half_step_kernel(
     row_in = row < tl.load(place + 1)
     point = tl.load(place) + row
     at = tl.load(place + 2) + row
-    a_hi, a_lo = _load_halves(hi, lo, point, row_in, 0, WIDTH, WIDTH, True)
+    a_hi, a_lo = load_halves(hi, lo, point, row_in, 0, WIDTH, WIDTH, True)
     exponents = source + tl.load(columns + 2)
     total = _log2_sum(
         a_hi, a_lo, hi, lo, tl.load(columns), tl.load(columns + 1), exponents, tl.load(scale + problem), WIDTH, BM, BN
@@ -89,14 +89,14 @@ def _log2_sum(
     whole = n_columns // BN * BN
     for first in range(0, whole, BN):
         column = first + tl.arange(0, BN)
-        b_hi, b_lo = _load_halves(hi, lo, start + column, column < n_columns, 0, WIDTH, WIDTH, False)
-        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, tl.zeros([BM, BN], tl.float32))
+        b_hi, b_lo = load_halves(hi, lo, start + column, column < n_columns, 0, WIDTH, WIDTH, False)
+        dots = add_dots(a_hi, a_lo, b_hi, b_lo, tl.zeros([BM, BN], tl.float32))
         largest, total = _fold(dots * scale + tl.load(exponents + column)[None, :], largest, total)
     if whole < n_columns:
         column = whole + tl.arange(0, BN)
         column_in = column < n_columns
-        b_hi, b_lo = _load_halves(hi, lo, start + column, column_in, 0, WIDTH, WIDTH, True)
-        dots = _add_dots(a_hi, a_lo, b_hi, b_lo, tl.zeros([BM, BN], tl.float32))
+        b_hi, b_lo = load_halves(hi, lo, start + column, column_in, 0, WIDTH, WIDTH, True)
+        dots = add_dots(a_hi, a_lo, b_hi, b_lo, tl.zeros([BM, BN], tl.float32))
         added = tl.load(exponents + column, mask=column_in, other=NOTHING)
         largest, total = _fold(dots * scale + added[None, :], largest, total)
     return largest + tl.log2(total)

@@ -7,12 +7,12 @@ others: its sums are added up in an order of their own.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.segment import expand
 from pertorch.ops.softmin import _programs
 from pertorch.ops.softmin._problems import Errors, Points
@@ -159,5 +159,5 @@ class _Batch:
         return out.cpu()
 
     def _launch(self, program: Any, n_programs: int, *args: Any, **options: Any) -> None:
-        with torch.cuda.device(self.scale.device) if self.scale.is_cuda else nullcontext():
+        with current_device(self.scale.device):
             program[(n_programs,)](*args, **options)

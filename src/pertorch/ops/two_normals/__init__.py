@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.ops.two_normals import _torch
+from pertorch.ops.two_normals._torch import log_odds, quadratic
 
-__all__ = ["maximize"]
+__all__ = ["log_odds", "maximize", "quadratic"]
 
 
 def maximize(
@@ -43,7 +43,7 @@ def maximize(
     -------
     Where each came to rest, as `start`; steps taken, int64; whether it did come to rest, bool.
     """
-    if points.is_cuda and find_spec("triton"):
+    if runs_triton(points):
         from pertorch.ops.two_normals import _triton
 
         return _triton.maximize(points, inside, known, start, tol=tol, max_iter=max_iter, floor=floor)

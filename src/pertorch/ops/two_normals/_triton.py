@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.ops.two_normals import _programs
 from pertorch.ops.two_normals._torch import LARGEST_DAMPING, NO_GAIN, SMALL_DAMPING
 
@@ -22,7 +21,7 @@ def maximize(
     converged = torch.zeros(len(start), dtype=torch.int8, device=start.device)
     if not len(start):
         return state, n_iter, converged.bool()
-    with torch.cuda.device(start.device) if start.is_cuda else nullcontext():
+    with current_device(start.device):
         _programs.newton_kernel[(len(start),)](
             points.contiguous(),
             inside.to(torch.int8),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from torch import Tensor
 
+from pertorch.exec import runs_triton
 from pertorch.solvers._newton import Minimum
 from pertorch.solvers._poisson_gauss import PoissonGauss
 from pertorch.solvers.modes import _torch
@@ -31,7 +30,7 @@ def modes(model: PoissonGauss, guide: Tensor, start: Tensor, *, max_iter: int, t
     -------
     A minimum for each start; of starts of one guide that met, all but one may have an infinite loss.
     """
-    if start.is_cuda and find_spec("triton"):
+    if runs_triton(start):
         from pertorch.solvers.modes import _triton
 
         return _triton.modes(model, guide, start, max_iter=max_iter, tol=tol)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from pertorch.exec import current_device
 from pertorch.solvers import _newton
 from pertorch.solvers._newton import Minimum
 from pertorch.solvers._poisson_gauss import PoissonGauss
@@ -22,7 +21,7 @@ def modes(model: PoissonGauss, guide: Tensor, start: Tensor, *, max_iter: int, t
     x = start.contiguous().clone()
     loss = torch.empty(len(x), dtype=torch.float64, device=x.device)
     converged = torch.empty(len(x), dtype=torch.int32, device=x.device)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with current_device(x.device):
         _programs.modes_kernel[(len(x),)](
             model.y, model.log_factorial, model.times, (model.times > 0).sum(1).int(), torch.stack(model.sums, -1),
             guide, x, low, high, loss, converged, width, max_iter, tol,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
+from pertorch.exec import runs_triton
 from pertorch.solvers.projection import Controls, Projection, Targets
 from pertorch.solvers.responders import _torch
 from pertorch.solvers.responders._found import Responders
@@ -43,7 +43,7 @@ def find_responders(
         ``tol``, ``max_iter``, ``floor`` of :func:`pertorch.solvers.gauss_mixture.fit_mixtures`.
     """
     find = _torch.find_responders
-    if targets.values.is_cuda and find_spec("triton"):
+    if runs_triton(targets.values):
         from pertorch.solvers.responders import _triton
 
         find = _triton.find_responders

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from pertorch.exec import current_device
 from pertorch.ops.two_normals._triton import limits
 from pertorch.solvers.projection import Controls, Projection, Targets
 from pertorch.solvers.responders import _programs
@@ -36,7 +36,7 @@ def find_responders(
     chosen, posterior, told = targets.inside.to(torch.int8), zeros(n), zeros(4, dtype=torch.int64)
     of_cells, of_controls = zeros(n), torch.empty(n_targets, m, dtype=torch.float64, device=device)
     if n_targets:
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        with current_device(device):
             _programs.refine_kernel[(n_targets,)](
                 targets.values.mT.contiguous(),
                 targets.inside.sum(1),

@@ -1,38 +1,24 @@
-"""Densities of scores: of one target's cells beside the controls, and of all targets below one another."""
+"""Scores of one target's cells beside those of the controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pertorch.data import Groups, nearest, obs_column
-from pertorch.pl._calls import NOT_PERTURBED, known_name
-from pertorch.pl._density import bounds, density
-from pertorch.pl._figure import (
-    CONTROL,
-    ESCAPED,
-    INK,
-    PERTURBED,
-    ROW,
-    TALLEST,
-    bare,
-    columns_of,
-    name_axis,
-    open_axes,
-    result,
-    room_for,
-)
+from pertorch.data import nearest, obs_column
+from pertorch.pl._calls import NOT_PERTURBED
+from pertorch.pl._density import bounds, density, drawn
+from pertorch.pl._figure import CONTROL, ESCAPED, INK, PERTURBED, bare, open_axes, result
+from pertorch.pl._lookup import known_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-DOTS = 1_000  # most dots below a density
 
 
 def perturbscore(
@@ -78,6 +64,10 @@ def perturbscore(
     return_fig
         Whether to return the figure, which is then not one of pyplot's.
 
+    Returns
+    -------
+    The Axes, a list of them where there are several splits, or the figure.
+
     Raises
     ------
     KeyError
@@ -107,75 +97,6 @@ def perturbscore(
             panel.set_title(f"{split_by}: {split}", fontsize=8, loc="left")
     axes[0].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[-1].set_xlabel("perturbation score\n(means of controls and target are 1 apart)")
-    return result(axes, return_fig=return_fig)
-
-
-def mixscale_ridge(
-    adata: AnnData,
-    pert_key: str,
-    control: Any,
-    *,
-    score: str = "mixscale_score",
-    targets: Sequence[Any] | None = None,
-    ax: Axes | None = None,
-    return_fig: bool = False,
-) -> Axes | list[Axes] | Figure:
-    """Densities of the Mixscale scores of each target's cells, the strongest target on top.
-
-    More than 60 targets are spread over several columns on one scale; on Axes of yours they share one, and names are
-    thinned. All ridges are equally tall; the tick is the median.
-
-    Parameters
-    ----------
-    adata
-        Annotated data after ``mixscale``.
-    pert_key
-        Column of ``adata.obs`` with the targets.
-    control
-        Label of the controls, which have no score and are left out.
-    score
-        Column of ``adata.obs`` with the scores: standard deviations of the controls from their mean.
-    targets
-        Targets to show; ``None`` shows all.
-    ax, return_fig
-        As for :func:`perturbscore`.
-
-    Raises
-    ------
-    KeyError
-        If a column does not exist.
-    ValueError
-        If the control or a target has no cells, no target is left, or a score is NaN.
-    """
-    values = obs_column(adata, score).to_numpy(np.float64)
-    groups = Groups.from_obs(adata, pert_key)
-    groups.index(control)
-    groups = groups.select([name for name in (groups.names if targets is None else targets) if name != control])
-    if not groups.names:
-        raise ValueError(f"no target is left beside the control {control!r}.")
-    if np.isnan(values[groups.codes >= 0]).any():
-        raise ValueError(f"obs column {score!r} holds NaN: run mixscale again.")
-    of_group = [values[groups.codes == k] for k in range(len(groups.names))]
-    ranked = np.argsort([-part.mean() for part in of_group], kind="stable")
-    names = [str(groups.names[k]) for k in ranked]
-    low, high = bounds(np.concatenate(of_group))
-    heights = [density(of_group[k], low, high) for k in ranked]
-    n_columns, n_rows = (1, len(names)) if ax is not None else columns_of(len(names))
-    size = (1.0 + n_columns * (2.6 + room_for(names)), min(1.3 * ROW * n_rows + 1.5, TALLEST))
-    axes = open_axes(ax, size, return_fig=return_fig, columns=n_columns, sharex=True)
-    for c, panel in enumerate(axes):
-        part = range(c * n_rows, min((c + 1) * n_rows, len(names)))
-        panel.axvline(0, color=CONTROL, linewidth=0.8)
-        for row, k in enumerate(part):
-            x, height = heights[k]
-            curve = row - 1.5 * height / height.max()  # into the row above
-            panel.fill_between(x, row, curve, facecolor=PERTURBED, alpha=0.55, edgecolor="w", lw=0.5, zorder=2 + row)
-            panel.vlines(float(np.median(of_group[ranked[k]])), row - 0.45, row, color=INK, lw=1, zorder=3 + row)
-        panel.set_xlim(low, high)
-        panel.set_ylim(n_rows - 0.3, -2.0)
-        name_axis(panel, "y", names[part.start : part.stop])
-        bare(panel, "bottom")
-        panel.set_xlabel(f"{score} (sd of {control})")
     return result(axes, return_fig=return_fig)
 
 
@@ -212,6 +133,9 @@ def _by_class(
     return found
 
 
+DOTS = 1_000  # most dots below a density
+
+
 def _densities(ax: Axes, groups: Mapping[str, NDArray[np.float64]], colours: Mapping[str, str]) -> None:
     ends = np.array([bounds(values) for values in groups.values() if len(values)])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())  # few cells among many are not cut off
@@ -223,7 +147,7 @@ def _densities(ax: Axes, groups: Mapping[str, NDArray[np.float64]], colours: Map
         x, height = curves[name]
         ax.plot(x, height, color=colour, lw=1.4, label=f"{name} ({len(values):,} cells)")
         ax.fill_between(x, height, color=colour, alpha=0.25, lw=0)
-        shown = values if len(values) <= DOTS else rng.choice(values, DOTS, replace=False)
+        shown = drawn(values, DOTS, rng)
         ax.scatter(
             shown, -top * (0.06 + 0.09 * k + rng.uniform(0, 0.06, len(shown))), s=3, color=colour, lw=0, alpha=0.6
         )
