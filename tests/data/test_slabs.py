@@ -30,7 +30,7 @@ def as_dense(rows):
 
 def test_slabs_of_every_screen(stored_screen, monkeypatch):
     monkeypatch.setattr(_base, "SLAB_BYTES", 50)
-    monkeypatch.setattr(_file, "CSC_PARTS", 10**8)
+    monkeypatch.setattr(_base, "PASS_PARTS", 10**8)
     stored = stored_screen(counts().astype(np.float64), pd.DataFrame(index=[str(i) for i in range(23)]))
     matrix = open_matrix(stored.adata, **stored.keys)
     for nbytes, columns in ((1, None), (100, np.array([5, 0])), (10**9, None)):

@@ -7,6 +7,7 @@ from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, Slab, as_matrix, open_matrix
 from pertorch.data._names import nearest, obs_column
 from pertorch.data._pairs import Pairs
+from pertorch.data._slots import check_writable
 
 __all__ = [
     "Cells",
@@ -16,6 +17,7 @@ __all__ = [
     "Pairs",
     "Slab",
     "as_matrix",
+    "check_writable",
     "nearest",
     "obs_column",
     "onesided_frame",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pertorch._settings import settings
 from pertorch.data._checks import EXACT, check_exact, check_finite, entries
 from pertorch.data._device_csr import DeviceCsr
-from pertorch.data._names import nearest
+from pertorch.data._slots import embedding, expression
 from pertorch.data._storage import (
     SLAB_BYTES,
     CsrArray,
@@ -342,19 +342,10 @@ def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | No
     if layer_key is not None and obsm_key is not None:
         raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
     if layer_key is not None:
-        if layer_key == "X" and "X" not in adata.layers:
-            return as_matrix(adata.X, "X")
-        return as_matrix(_lookup(adata.layers, layer_key, "layers", ["X"]), f"layers[{layer_key!r}]")
+        return as_matrix(*expression(adata, layer_key))
     if obsm_key is None:
         obsm_key = next((key for key in DEFAULT_EMBEDDING if key in adata.obsm), "X_pca")
-    return as_matrix(_lookup(adata.obsm, obsm_key, "obsm", []), f"obsm[{obsm_key!r}]")
-
-
-def _lookup(mapping: Any, key: str, attribute: str, also: list[str]) -> Any:
-    if key not in mapping:
-        hint = " Compute it, for instance with scanpy.pp.pca(adata)." if key == "X_pca" else ""
-        raise KeyError(f"{attribute} key {key!r} not found: {nearest(key, [*mapping.keys(), *also])}{hint}")
-    return mapping[key]
+    return as_matrix(*embedding(adata, obsm_key))
 
 
 def as_matrix(values: Any, name: str) -> Matrix:

@@ -126,17 +126,3 @@ def free_labels(wording: Wording, guides: Iterable[str]) -> None:
     """See :func:`free_label`."""
     free_label(wording.none, "no_grna_assigned_key", guides)
     free_label(wording.many, "multiple_grna_assigned_key", guides)
-
-
-def writable(data: Any) -> None:
-    """Refuse, before any work, an AnnData that could not take the result.
-
-    Raises
-    ------
-    ValueError
-        If it is a view of a backed file.
-    """
-    if getattr(data, "isbacked", False) and getattr(data, "is_view", False):
-        raise ValueError(
-            "adata is a view of a backed file, to which AnnData cannot write: pass adata.to_memory() or the whole file."
-        )

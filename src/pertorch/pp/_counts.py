@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data import Matrix, Slab, as_matrix
-from pertorch.data._matrix import _lookup
+from pertorch.data._slots import expression
 from pertorch.data._storage import canonical
 from pertorch.data._tasks import count_tasks
 from pertorch.exec import compute_tasks, map_ahead, progress_bar, track
@@ -146,9 +146,7 @@ def _stored(data: Any, layer: str | None) -> tuple[Any, str]:
         if layer is not None:
             raise ValueError(f"layer={layer!r} needs an AnnData, not a {type(data).__name__}.")
         return data, "data"
-    if layer is None or (layer == "X" and "X" not in data.layers):
-        return data.X, "X"
-    return _lookup(data.layers, str(layer), "layers", ["X"]), f"layers[{layer!r}]"
+    return expression(data, layer)
 
 
 def is_anndata(data: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from pertorch import pl
+from pertorch.data import check_writable
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp._counts import above, is_anndata, open_counts
@@ -77,7 +78,7 @@ class GuideAssignment:
         """
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(output_layer, "output_layer")
-        arguments.writable(adata)
+        check_writable(adata)
         counts = open_counts(adata, layer, device=resolve_devices()[0])
         assigned = counts.restore(above(counts, threshold))
         if not is_anndata(adata):
@@ -127,7 +128,7 @@ class GuideAssignment:
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(obs_key, "obs_key")
         arguments.key(no_grna_assigned_key, "no_grna_assigned_key")
-        arguments.writable(adata)
+        check_writable(adata)
         counts = open_counts(adata, layer, var, resolve_devices()[0])
         arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
         guide, largest = largest_guide(counts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from pertorch.data import check_writable
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp import _methods as methods
@@ -57,7 +58,7 @@ def run_method(
         arguments.key(value, name)
     umi_threshold = arguments.positive_threshold(umi_threshold, "umi_threshold")
     if writes:
-        arguments.writable(adata)
+        check_writable(adata)
     device = resolve_devices()[0]
     counts = open_counts(adata, layer, var, device)
     arguments.free_labels(wording, counts.guides)

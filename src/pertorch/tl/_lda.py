@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data import Matrix, nearest, open_matrix
+from pertorch.data import Matrix, check_writable, nearest, open_matrix
 from pertorch.exec import map_threads, resolve_devices, track
 from pertorch.solvers.lda import discriminants
 from pertorch.solvers.lda_axes import Group, Shared, bytes_of_group, principal_axes
@@ -77,6 +77,8 @@ def lda(
     """
     check_choice("test_method", test_method, get_args(TestMethod))
     check_least("n_comps", n_comps, 1)
+    if not copy:
+        check_writable(adata)
     if mixscape_class_global not in adata.obs.columns:
         raise ValueError(
             f"obs column {mixscape_class_global!r} not found: run mixscape first, or name its global column "

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pertorch._settings import seed_or_default
-from pertorch.data import obs_column
+from pertorch.data import check_writable, obs_column
 from pertorch.exec import resolve_devices
 from pertorch.solvers.projection import Controls, Frame, Targets, project_clipped, project_without_each
 from pertorch.solvers.responders import project_targets
@@ -118,6 +118,8 @@ def mixscale(
         check_least(name, value, least)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip={clip!r} must be greater than 0.")
+    if not copy:
+        check_writable(adata)
     screen, signature = Screen.from_obs(adata, pert_key, control, split_by), find_signature(adata, layer)
     labels = obs_column(adata, fine_mode_labels) if fine_mode else None
     share = harmonize_min_proportion if harmonize and len(screen.splits) > 1 else None

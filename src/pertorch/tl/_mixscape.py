@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, final, get_args
 import pandas as pd
 
 from pertorch import pl
+from pertorch.data import check_writable
 from pertorch.tl._classify import Calls, classify
 from pertorch.tl._compare import TestMethod
 from pertorch.tl._lda import lda
@@ -133,6 +134,8 @@ def mixscape(
     check_choice("fit_on", fit_on, get_args(FitOn))
     check_least("iter_num", iter_num, 0)
     check_least("min_de_genes", min_de_genes, 1)
+    if not copy:
+        check_writable(adata)
     options = _fit_options(gmmkwargs)
     screen, signature = Screen.from_obs(adata, pert_key, control, split_by), find_signature(adata, layer)
     sets = marker_sets(

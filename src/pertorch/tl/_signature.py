@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from pertorch.data import Matrix, as_matrix, nearest, open_matrix
+from pertorch.data import Matrix, as_matrix, check_writable, nearest, open_matrix
 from pertorch.data._matrix import DEFAULT_EMBEDDING
 from pertorch.exec import memory_budget, resolve_devices
 from pertorch.ops.neighbors import check_backend, nearest_neighbors
@@ -157,6 +157,8 @@ def perturbation_signature(
     _check_nndescent(nndescent)
     if out is not None and materialize is False:
         raise ValueError(f"out={str(out)!r} names a store for the layer, and materialize=False makes none.")
+    if not copy:
+        check_writable(adata)
     path = None if out is None else check_path(out)
     device = resolve_devices()[0]
     check_backend(knn_algorithm, knn_kwargs or {}, cuda=device.type == "cuda")

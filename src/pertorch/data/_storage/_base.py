@@ -12,9 +12,11 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.exec import read_ahead
+from pertorch.data._storage._convert import canonical_csr
+from pertorch.exec import memory_budget, read_ahead
 
 SLAB_BYTES = 64 * 2**20  # read at once from a file
+PASS_PARTS = 8  # of the budget, that rows take which cost a pass over a file: two such runs, and copies on the way
 Rows = Any  # ndarray, torch.Tensor, or csr_array in canonical form: numbers as stored, in native byte order
 
 
@@ -76,6 +78,11 @@ class OnFile(Storage):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @property
+    def entry_bytes(self) -> int:
+        """Of a number that is stored, with where it stands."""
+        return self.dtype.itemsize
+
     def take(self, index: torch.Tensor, columns: NDArray[np.int64] | None) -> Rows:
         """One pass over the rows from the first that is wanted to the last; see :class:`Storage`."""
         wanted = index.cpu().numpy()
@@ -104,7 +111,7 @@ class OnFile(Storage):
             rows = self.read(slice(int(mine[0]), int(mine[-1]) + 1))
             if rows.shape[0] != len(mine) or np.any(np.diff(mine) != 1):
                 rows = rows[mine - mine[0]]
-            return at, rows if columns is None else rows[:, columns]
+            return at, rows if columns is None else _narrowed(rows, columns)
 
         ends = [np.searchsorted(ascending, [run.start, run.stop]) for run in self.runs(SLAB_BYTES)]
         yield from read_ahead(read, [slice(*map(int, end)) for end in ends if end[0] < end[1]])
@@ -139,6 +146,12 @@ def row_runs(n_rows: int, row_bytes: float, nbytes: int, together: int = 1) -> I
         yield slice(start, min(start + step, n_rows))
 
 
+def long_runs(storage: OnFile, nbytes: int) -> Iterator[slice]:
+    """Runs as long as memory allows, of rows any run of which costs a pass over the whole file."""
+    most = memory_budget(torch.device("cpu")) // PASS_PARTS
+    return row_runs(storage.shape[0], storage.entries_per_row * storage.entry_bytes, max(nbytes, most))
+
+
 def entry_runs(indptr: NDArray[Any], most: int) -> Iterator[slice]:
     """Runs of rows with at most so many entries, at least one row each."""
     start, n_rows = 0, len(indptr) - 1
@@ -157,6 +170,10 @@ def cut(rows: Rows, nbytes: int) -> Iterator[tuple[int, Rows]]:
         return
     for run in entry_runs(rows.indptr, nbytes // (rows.dtype.itemsize + rows.indices.itemsize)):
         yield run.start, csr_run(rows, run)
+
+
+def _narrowed(rows: Rows, columns: NDArray[np.int64]) -> Rows:
+    return canonical_csr(rows[:, columns]) if sp.issparse(rows) else rows[:, columns]
 
 
 def csr_run(rows: sp.csr_array, run: slice) -> sp.csr_array:

@@ -8,14 +8,10 @@ from typing import Any, final
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 
-from pertorch.data._storage._base import SLAB_BYTES, OnFile, entry_runs, row_runs
+from pertorch.data._storage._base import SLAB_BYTES, OnFile, entry_runs, long_runs, row_runs
 from pertorch.data._storage._convert import canonical_csr, dense, native
-from pertorch.exec import memory_budget
-
-CSC_PARTS = 8  # of the budget, that the rows of one pass over CSC take: two such runs, and copies on the way
 
 
 def file_of(values: Any) -> str:
@@ -82,7 +78,8 @@ class _Compressed(OnFile):
         return float(self._indptr[-1]) / max(1, self.shape[0])
 
     @property
-    def _entry_bytes(self) -> int:
+    def entry_bytes(self) -> int:
+        """See :class:`OnFile`."""
         return int(self.dtype.itemsize + self._group["indices"].dtype.itemsize)
 
     def _entries(self, run: slice) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -104,7 +101,7 @@ class FileCsr(_Compressed):
 
     def runs(self, nbytes: int) -> Iterator[slice]:
         """See :class:`Storage`."""
-        return entry_runs(self._indptr, nbytes // self._entry_bytes)
+        return entry_runs(self._indptr, nbytes // self.entry_bytes)
 
     def read(self, rows: slice) -> sp.csr_array:
         """See :class:`Storage`."""
@@ -125,14 +122,13 @@ class FileCsc(_Compressed):
 
     def runs(self, nbytes: int) -> Iterator[slice]:
         """See :class:`Storage`."""
-        row_bytes = self.entries_per_row * self._entry_bytes
-        return row_runs(self.shape[0], row_bytes, max(nbytes, memory_budget(torch.device("cpu")) // CSC_PARTS))
+        return long_runs(self, nbytes)
 
     def read(self, rows: slice) -> sp.csr_array:
         """See :class:`Storage`."""
         n, parts = rows.stop - rows.start, []
         with self.reading(self._file, rows):
-            for run in entry_runs(self._indptr, SLAB_BYTES // self._entry_bytes):
+            for run in entry_runs(self._indptr, SLAB_BYTES // self.entry_bytes):
                 data, row = self._entries(run)
                 kept = np.flatnonzero((row >= rows.start) & (row < rows.stop))
                 ends = np.searchsorted(kept, self._indptr[run.start : run.stop + 1] - self._indptr[run.start])

@@ -10,11 +10,12 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from pertorch.data._storage._base import Storage
+from pertorch.data._storage._base import OnFile, Storage
 from pertorch.data._storage._convert import canonical_csr, dense
 from pertorch.data._storage._dask import DaskRows
 from pertorch.data._storage._file import FileCsc, FileCsr, FileRows
 from pertorch.data._storage._memory import CsrArray, HostArray, TorchArray
+from pertorch.data._storage._view import FilePart, FileView
 
 
 def open_storage(values: Any, name: str) -> Storage:
@@ -27,6 +28,10 @@ def open_storage(values: Any, name: str) -> Storage:
     ValueError
         If they do not have two dimensions.
     """
+    if isinstance(values, FilePart):
+        whole = open_storage(values.whole, name)
+        assert isinstance(whole, OnFile)
+        return FileView(whole, values.rows, values.columns)
     for accepts, make in _KINDS:
         if accepts(values):
             if not hasattr(values, "shape"):
@@ -38,6 +43,15 @@ def open_storage(values: Any, name: str) -> Storage:
         f"{name} is a {type(values).__name__}: pass a numpy, scipy.sparse, pandas, torch, CuPy or Dask array, or one "
         "of an open h5ad or zarr file."
     )
+
+
+def lies_in_file(values: Any) -> bool:
+    """Whether it is an array of h5py or zarr, or a sparse matrix of anndata in one."""
+    return _is_backed(values) or _module(values) in ("h5py", "zarr")
+
+
+def _is_backed(values: Any) -> bool:
+    return hasattr(values, "group") and hasattr(values, "to_memory")
 
 
 def _module(values: Any) -> str:
@@ -62,8 +76,8 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Storage]], ...] 
     (lambda v: isinstance(v, pd.DataFrame), lambda v, _: HostArray(dense(v.to_numpy()))),
     (lambda v: isinstance(v, np.ndarray), lambda v, _: HostArray(dense(v))),
     (lambda v: _module(v) in ("cupy", "cupyx"), _cupy),
-    (lambda v: hasattr(v, "group") and hasattr(v, "to_memory"), _backed),  # of anndata
+    (_is_backed, _backed),  # of anndata
     (lambda v: hasattr(v, "__dask_graph__"), DaskRows),
-    (lambda v: _module(v) in ("h5py", "zarr"), FileRows),
+    (lies_in_file, FileRows),
     (lambda v: isinstance(v, list | tuple), lambda v, _: HostArray(dense(v))),
 )
