@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 import pertorch
 from pertorch.data import Cells
-from pertorch.ops.pairwise._schedule import COPIES
+from pertorch.ops.pairwise import COPIES
 from testing.pertorch import assert_close
 
 # Metric, options, and the size of a mean of κ: what rounding is measured by.

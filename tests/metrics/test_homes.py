@@ -17,7 +17,7 @@ from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Matrix, open_matrix
 from pertorch.data._storage import _base, _file
 from pertorch.metrics import METRICS, CentroidMetric, MomentMetric, list_metrics
-from pertorch.ops.pairwise._schedule import COPIES
+from pertorch.ops.pairwise import COPIES
 from testing.pertorch import assert_close
 
 HELD_WHOLE = {"mahalanobis", "wasserstein", "ks_test", "nb_ll", "classifier_proba", "classifier_cp"}
