@@ -11,6 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import pertorch
 from pertorch.solvers import lda_axes
+from pertorch.solvers._block_lanczos import krylov
 from pertorch.solvers.lda import discriminants
 
 from .screens import simulate
@@ -70,7 +71,7 @@ def test_axes_of_unlike_groups_at_once():
     controls = torch.from_numpy(rng.normal(size=(120, 300)) * rng.gamma(2, 1, 300))
     shared = lda_axes.Shared.of(controls)
     groups = [lda_axes.Group.beside(shared, torch.from_numpy(rng.normal(size=(n, 300)) + 1)) for n in (5, 60, 33)]
-    for found, group in zip(lda_axes._krylov(controls, groups, 4), groups, strict=True):
+    for found, group in zip(krylov(controls, groups, 4), groups, strict=True):
         both = torch.cat([controls, group.cells]).numpy()
         scaled = (both - both.mean(0)) / both.std(0, ddof=1)
         expected = np.linalg.svd(scaled, full_matrices=False)[2][:4].T

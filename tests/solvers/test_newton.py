@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.optimize import minimize as scipy_minimize
 
-from pertorch.solvers._newton import _solve_batched, _solve_unrolled, minimize
+from pertorch.solvers._newton import minimize
+from pertorch.solvers._small_systems import solve_batched, solve_unrolled
 
 INF = torch.inf
 
@@ -89,7 +90,7 @@ def test_kin_that_meet_go_on_as_one(start):
         assert found.loss[kin == k].isinf().any(), "none was dropped"
 
 
-@pytest.mark.parametrize("solve", [_solve_unrolled, _solve_batched])
+@pytest.mark.parametrize("solve", [solve_unrolled, solve_batched])
 def test_small_systems(solve):
     rng = torch.Generator().manual_seed(0)
     a = torch.randn(200, 5, 5, generator=rng, dtype=torch.float64)

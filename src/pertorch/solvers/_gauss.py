@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from pertorch.ops.histogram import Histograms
 from pertorch.solvers._moments import posterior_moments
-from pertorch.solvers._newton import Derivatives, minimize
+from pertorch.solvers._newton import Derivatives, first_of_each, minimize
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _LOG_FLOOR = math.log(0.01)  # narrower than the gap between any counts below 40: the prior alone would allow a point
@@ -84,10 +84,7 @@ def _fit_block(values: Tensor, times: Tensor, max_iter: int, tol: float) -> Tens
         lambda at: _Rows(y[column[at]], times[column[at]]),
         start, low, high, max_iter=max_iter, tol=tol, kin=column, reach=1.0,
     )  # fmt: skip
-    order = torch.argsort(found.loss, stable=True)
-    order = order[torch.argsort(column[order], stable=True)]
-    sizes = torch.bincount(column)
-    best = order[sizes.cumsum(0) - sizes]
+    best = first_of_each(column, found.loss)
     mu0, mu1, log_std, logit = found.x[best].unbind(-1)
     swapped = mu0 > mu1
     mu0, mu1, logit = torch.minimum(mu0, mu1), torch.maximum(mu0, mu1), torch.where(swapped, -logit, logit)

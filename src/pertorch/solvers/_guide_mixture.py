@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pertorch.ops.histogram import Histograms
+from pertorch.solvers._newton import first_of_each
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_odds, parameters
 from pertorch.solvers._signal_threshold import Background, Thresholds, thresholds
 from pertorch.solvers._splits import starts
@@ -102,7 +103,8 @@ def _fit_block(values: Tensor, times: Tensor, n_cells: int, posterior: float, ma
     mode = torch.nonzero(found.loss.isfinite())[:, 0]
     guide, loss, estimate = guide[mode], found.loss[mode], parameters(found.x[mode])
     call = calls(model, guide, estimate, n_cells, posterior)
-    best = _least(guide, loss, call.moved | call.threshold.isnan())
+    explained = call.moved | call.threshold.isnan()  # by ambient molecules: such a mode is a guide's last resort
+    best = first_of_each(guide, explained.long(), loss)
     columns = [*estimate, call.threshold, loss, found.converged[mode].double(), call.moved.double()]
     return torch.stack([column[best] for column in columns], 1)
 
@@ -113,12 +115,3 @@ def calls(model: PoissonGauss, guide: Tensor, estimate: GuideParameters, n_cells
     background = Background((n_cells - model.cells)[guide], ones[guide])
     values, times = model.values[guide], model.times[guide].long()
     return thresholds(lambda count: log_odds(estimate, count), values, times, estimate.mean, background, posterior)
-
-
-def _least(guide: Tensor, loss: Tensor, last: Tensor) -> Tensor:
-    """The entry of least loss of each guide, one that is `last` only where the guide has no other."""
-    order = torch.argsort(loss, stable=True)
-    order = order[torch.argsort(last[order].long(), stable=True)]
-    order = order[torch.argsort(guide[order], stable=True)]
-    sizes = torch.bincount(guide)
-    return order[sizes.cumsum(0) - sizes]

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pertorch.solvers._small_systems import solve_batched, solve_unrolled
+
 Derivatives = tuple[Tensor, Tensor, Tensor]
 Function = Callable[[Tensor], Derivatives]
 
@@ -20,7 +22,6 @@ RAISES = 12  # of the damping before a step; scales are curvatures, so that a fe
 REACH = 2.0  # longest step of a parameter
 MEMORY = 0.9  # how slowly the scale of a parameter falls: a curvature that passes through 0 must not unleash a step
 _SHRINK = 0.7  # drop what has converged once this share or less is left
-_MEET_EVERY = 1  # steps between looks for kin that have met
 
 
 class Minimum(NamedTuple):
@@ -80,10 +81,9 @@ def minimize(
     done = Minimum(start.clamp(lower, upper), start.new_full((len(start),), torch.inf), torch.zeros_like(kin).bool())
     evaluate = problems(torch.arange(len(start), device=start.device))
     run = _Run.begin(evaluate, done.x, lower, upper, kin)
-    for turn in range(1, max_iter + 1):
+    for _ in range(max_iter):
         run.step(evaluate, tol, reach)
-        if turn % _MEET_EVERY == 0:
-            run.drop(_met(run.x, run.loss, run.kin, meet))
+        run.drop(_met(run.x, run.loss, run.kin, meet))
         left = torch.nonzero(~run.resting)[:, 0]
         if len(left) <= _SHRINK * len(run.at):
             run.report(done)
@@ -172,14 +172,35 @@ class _Run:
 
     def _solve(self, hessian: Tensor, right: Tensor, held: Tensor, at: Tensor | slice) -> tuple[Tensor, Tensor]:
         diagonal = torch.where(held, 1.0, self.damping[at, None] * self.scale[at])
-        solve = _solve_batched if hessian.is_cuda else _solve_unrolled
+        solve = solve_batched if hessian.is_cuda else solve_unrolled
         return solve(hessian + torch.diag_embed(diagonal), right)
+
+
+def first_of_each(owner: Tensor, *keys: Tensor) -> Tensor:
+    """The entry of each owner that is least by the first key, of these by the second, and so on.
+
+    Parameters
+    ----------
+    owner
+        Shape ``(p,)``, int64: numbers from 0 on, each of which occurs.
+    keys
+        Shape ``(p,)`` each.
+    """
+    sizes = torch.bincount(owner)
+    return _ranked(owner, *keys)[sizes.cumsum(0) - sizes]
+
+
+def _ranked(*keys: Tensor) -> Tensor:
+    """Order by the first key, of equal ones by the second, and so on."""
+    order = torch.argsort(keys[-1], stable=True)
+    for key in reversed(keys[:-1]):
+        order = order[torch.argsort(key[order], stable=True)]
+    return order
 
 
 def _met(x: Tensor, loss: Tensor, kin: Tensor, near: float) -> Tensor:
     """Problems that have a kin of less loss close by."""
-    order = torch.argsort(loss, stable=True)
-    order = order[torch.argsort(kin[order], stable=True)]
+    order = _ranked(kin, loss)
     x, kin = x[order], kin[order]
     met = torch.zeros_like(kin).bool()
     for apart in range(1, int(torch.bincount(kin).max())):
@@ -190,39 +211,3 @@ def _met(x: Tensor, loss: Tensor, kin: Tensor, near: float) -> Tensor:
 
 def _curvature(hessian: Tensor) -> Tensor:
     return hessian.diagonal(dim1=-2, dim2=-1).abs() + 1e-8
-
-
-def _solve_batched(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve positive definite systems of a few unknowns, and whether each is positive definite, in few launches."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    solved = failed == 0
-    factor = torch.where(solved[:, None, None], factor, torch.eye(matrix.shape[-1]).to(matrix))
-    return torch.cholesky_solve(right[:, :, None], factor)[:, :, 0], solved
-
-
-def _solve_unrolled(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_solve_batched`, for a CPU, where a LAPACK call for each system costs more than the system.
-
-    LDLᵀ written out over the unknowns: the batch is the inner loop.
-    """
-    d = matrix.shape[-1]
-    scale = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp(min=torch.finfo(matrix.dtype).tiny)
-    low: list[list[Tensor]] = [[] for _ in range(d)]
-    pivot: list[Tensor] = []
-    y: list[Tensor] = []
-    for j in range(d):
-        scaled = [low[j][k] * pivot[k] for k in range(j)]
-        pivot.append(_less(matrix[:, j, j], scaled, low[j]))
-        y.append(_less(right[:, j], y, low[j]))
-        for i in range(j + 1, d):
-            low[i].append(_less(matrix[:, i, j], scaled, low[i]) / pivot[j])
-    x: list[Tensor] = []
-    for j in reversed(range(d)):
-        x.insert(0, _less(y[j] / pivot[j], x, [low[i][j] for i in range(j + 1, d)]))
-    return torch.stack(x, -1), (torch.stack(pivot, -1) > 1e-12 * scale).all(-1)
-
-
-def _less(value: Tensor, left: list[Tensor], right: list[Tensor]) -> Tensor:
-    for a, b in zip(left, right, strict=False):
-        value = value - a * b
-    return value

@@ -148,6 +148,25 @@ def _slots(guides: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
     return owner, fill.flatten(), run * slots + each - first[run], slots
 
 
+def log_prior(log_rate: Tensor, mean: Tensor, log_std: Tensor, of_weights: Tensor | float = 0.0) -> Tensor:
+    """Log density of the parameters, but for constants, added to that of the weights."""
+    return of_weights - (mean - 3) ** 2 / 8 - log_std - (log_std - 2) ** 2 / 2 - log_rate - log_rate**2 / 2
+
+
+def _score_differences(rate: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
+    """The signal's score less the background's in (log λ, μ, log σ, logit w₁), polynomials in y: ``(p, 4, 3)``."""
+    zero, one = torch.zeros_like(mean), torch.ones_like(mean)
+    return torch.stack(
+        [
+            torch.stack([rate, -one, zero], -1),
+            torch.stack([-mean * precision, precision, zero], -1),
+            torch.stack([mean**2 * precision - 1, -2 * mean * precision, precision], -1),
+            torch.stack([one, zero, zero], -1),
+        ],
+        -2,
+    )
+
+
 def _assemble(
     x: Tensor, r: Tensor, q: Tensor, evidence: Tensor, cells: Tensor, total: Tensor, constant: Tensor
 ) -> Derivatives:
@@ -161,15 +180,7 @@ def _assemble(
     precision, log_w0, log_w1 = (-2 * log_std).exp(), logsigmoid(-logit), logsigmoid(logit)
     w0, w1 = log_w0.exp(), log_w1.exp()
     likelihood = cells * (log_w0 - rate) + total * log_rate - constant + evidence
-    log_prior = (
-        -0.1 * log_w0
-        - 0.9 * log_w1
-        - (mean - 3) ** 2 / 8
-        - log_std
-        - (log_std - 2) ** 2 / 2
-        - log_rate
-        - log_rate**2 / 2
-    )
+    prior = log_prior(log_rate, mean, log_std, -0.1 * log_w0 - 0.9 * log_w1)
     r0, r1, r2 = r.unbind(-1)
     background = cells - r0
     score = (r1 - mean * r0) * precision
@@ -184,16 +195,7 @@ def _assemble(
         ],
         -1,
     )
-    zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    delta = torch.stack(  # as polynomials in y
-        [
-            torch.stack([rate, -one, zero], -1),
-            torch.stack([-mean * precision, precision, zero], -1),
-            torch.stack([mean**2 * precision - 1, -2 * mean * precision, precision], -1),
-            torch.stack([one, zero, zero], -1),
-        ],
-        -2,
-    )
+    delta = _score_differences(rate, mean, precision)
     hessian = delta @ torch.stack([q[:, :3], q[:, 1:4], q[:, 2:]], -2) @ delta.transpose(-1, -2)
     hessian[:, 0, 0] -= rate * background + 1
     hessian[:, 1, 1] -= r0 * precision + 0.25
@@ -206,4 +208,4 @@ def _assemble(
     gradient[:, 1] += slope * d_log_std
     hessian[:, 1, :] += slope * hessian[:, 2, :]
     hessian[:, :, 1] += slope * hessian[:, :, 2]
-    return -(likelihood + log_prior), -gradient, -hessian
+    return -(likelihood + prior), -gradient, -hessian

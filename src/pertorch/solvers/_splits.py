@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, point
+from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_floor, log_prior, point
 
 _OCTAVES = (1, 2, 3, 5, 9, 17, 33, 65)  # smallest count of the signal: in (1, 2], (2, 3], (3, 5], …, above 65
 
@@ -63,9 +63,9 @@ def _loss(p: GuideParameters, below: list[Tensor], above: list[Tensor], log_fact
     log_std, log_rate = p.std.log(), p.rate.log()
     spread = above[2] - 2 * p.mean * above[1] + p.mean**2 * above[0]
     background = below[0] * (torch.log1p(-p.weight) - p.rate) + below[1] * log_rate - log_factorial
+    # log √(2π), to as many digits as choosing a start needs
     signal = above[0] * (p.weight.log() - log_std - 0.9189) - spread / (2 * p.std**2)
-    prior = -((p.mean - 3) ** 2) / 8 - log_std - (log_std - 2) ** 2 / 2 - log_rate - log_rate**2 / 2
-    return -(background + signal + prior)
+    return -(background + signal + log_prior(log_rate, p.mean, log_std))
 
 
 def _rate(cells: Tensor, total: Tensor) -> Tensor:

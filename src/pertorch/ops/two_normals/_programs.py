@@ -1,4 +1,10 @@
-"""Newton's steps as a Triton program: one mixture a program, all of its steps in one launch, in float64."""
+"""Newton's steps as a Triton program: one mixture a program, all of its steps in one launch, in float64.
+
+`_evaluate` is ``_Likelihood.at`` of the torch twin, `_step` its ``step``, and `newton` the loop around them, which
+Mixscape's responders run inside a kernel of their own. Matrices are written out: x0 to x2 are (logit weight, mean, log
+spread), c01 is the entry of −H for the first two. A name that ends in _ is a thread's share of a sum, or is of the
+point tried.
+"""
 
 from __future__ import annotations
 
