@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pertorch.ds import Screen, _counts, simulate_screen
-from pertorch.ds._simulate import KNOCK_DOWN
+from pertorch.ds._truth import KNOCK_DOWN
 
 
 @pytest.fixture(scope="module")

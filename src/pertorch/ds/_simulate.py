@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from pertorch._settings import seed_or_default
 from pertorch.ds import _counts
 from pertorch.ds._check import in_range, whole_numbers
+from pertorch.ds._screen import Screen, annotate
+from pertorch.ds._truth import Cells, Pool, effects_of, plant
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from mudata import MuData
-
-KNOCK_DOWN = -2.0  # log2 fold change of a target's own gene in its responders
 SHARE_SD = 1.2  # of the log of genes' shares of a cell's counts
 BATCH_SD = 0.15  # of the log2 shift of each gene in each batch
 DEPTH_SD = 0.3  # of the log of cells' depths
-
-
-class Screen(NamedTuple):
-    """A simulated screen: two AnnData over the same cells.
-
-    Attributes
-    ----------
-    genes
-        Raw counts, cells × genes, with the truth in ``obs``, ``varm`` and ``uns``.
-    guides
-        Raw guide counts, cells × guides, with the truth in ``obs`` and each guide's target in ``var``.
-    """
-
-    genes: AnnData
-    guides: AnnData
-
-    def to_mudata(self) -> MuData:
-        """Both as one object: modalities ``"rna"`` and ``"gdo"`` (guide-derived oligonucleotides), truth in ``obs``.
-
-        Raises
-        ------
-        ImportError
-            If mudata is not installed.
-        """
-        try:
-            import mudata
-        except ImportError as error:
-            raise ImportError("MuData needs mudata: pip install pertorch[datasets]") from error
-        # Before 0.4 it copied columns up by default, and warned.
-        older = getattr(mudata, "set_options", None)
-        with older(pull_on_update=False) if older else nullcontext():
-            both = mudata.MuData({"rna": self.genes, "gdo": self.guides})
-        for column in self.genes.obs:
-            both.obs[column] = self.genes.obs[column]
-        return both
 
 
 def simulate_screen(
@@ -149,13 +105,13 @@ def simulate_screen(
     in_range(0, 1, responder_fraction=responder_fraction, control_fraction=control_fraction)
     in_range(0, np.inf, counts_per_cell=counts_per_cell, guide_counts_per_cell=guide_counts_per_cell)
     in_range(0, np.inf, dispersion=dispersion, guide_dispersion=guide_dispersion, guide_ambient=guide_ambient)
-    pool = _Pool.of(n_targets, guides_per_target, control)
-    effect = _effects(effects, n_targets)
+    pool = Pool.of(n_targets, guides_per_target, control)
+    effect = effects_of(effects, n_targets)
 
     design_seed, gene_seed, guide_seed = np.random.SeedSequence(seed_or_default(random_state)).spawn(3)
     rng = np.random.default_rng(design_seed)
-    program, log2fc = _plant(rng, effect, n_genes, n_programs, program_size)
-    cells = _Cells.draw(rng, n_cells, pool, control_fraction, responder_fraction, n_batches)
+    program, log2fc = plant(rng, effect, n_genes, n_programs, program_size)
+    cells = Cells.draw(rng, n_cells, pool, control_fraction, responder_fraction, n_batches)
     share = np.exp(rng.normal(0, SHARE_SD, n_genes))
     base = share * np.exp2(rng.normal(0, BATCH_SD, (n_batches, n_genes)))
     depth = counts_per_cell * np.exp(rng.normal(0, DEPTH_SD, n_cells))
@@ -166,123 +122,4 @@ def simulate_screen(
         np.random.default_rng(guide_seed), cells.guide, len(pool.guides), guide_counts_per_cell, guide_dispersion,
         guide_ambient,
     )  # fmt: skip
-    return _annotate(counts, guide_counts, pool, cells, effect, program, log2fc)
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """The guides that are transduced: targets in order, the control last."""
-
-    labels: list[str]
-    guides: list[str]
-    first: NDArray[np.int64]  # of each label's guides, with the end
-    guide_label: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, n_targets: int, guides_per_target: int, control: str) -> _Pool:
-        targets = [f"target{i + 1:0{len(str(n_targets))}d}" for i in range(n_targets)]
-        if control in targets:
-            raise ValueError(f"control={control!r} is the name of a target: choose another name.")
-        sizes = np.array([*[guides_per_target] * n_targets, 2 * guides_per_target])
-        labels = [*targets, control]
-        guides = [f"{label}_g{j + 1}" for label, size in zip(labels, sizes, strict=True) for j in range(size)]
-        return cls(labels, guides, np.concatenate([[0], np.cumsum(sizes)]), np.repeat(np.arange(n_targets + 1), sizes))
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """What is true of each cell."""
-
-    target: NDArray[np.int64]
-    guide: NDArray[np.int64]
-    responder: NDArray[np.bool_]
-    batch: NDArray[np.int64]
-
-    @classmethod
-    def draw(
-        cls,
-        rng: np.random.Generator,
-        n_cells: int,
-        pool: _Pool,
-        control_fraction: float,
-        responder_fraction: float,
-        n_batches: int,
-    ) -> _Cells:
-        control = len(pool.labels) - 1
-        is_control = rng.random(n_cells) < control_fraction
-        target = np.where(is_control, control, rng.integers(control, size=n_cells))
-        guide = rng.integers(pool.first[target], pool.first[target + 1])
-        responder = (rng.random(n_cells) < responder_fraction) & ~is_control
-        return cls(target, guide, responder, rng.integers(n_batches, size=n_cells))
-
-
-def _effects(effects: Sequence[float] | None, n_targets: int) -> NDArray[np.float64]:
-    planted = np.linspace(1, 0, n_targets) if effects is None else np.asarray(effects, dtype=np.float64)
-    if planted.shape != (n_targets,) or not np.isfinite(planted).all() or (planted < 0).any():
-        raise ValueError(f"effects={effects!r} must be {n_targets} finite numbers of at least 0, one per target.")
-    return planted
-
-
-def _plant(
-    rng: np.random.Generator, effect: NDArray[np.float64], n_genes: int, n_programs: int, program_size: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Program of each target, and log2 fold changes, genes × targets."""
-    n_targets = len(effect)
-    weights = np.zeros((n_genes, n_programs))
-    for p in range(n_programs):
-        members = n_targets + rng.choice(n_genes - n_targets, program_size, replace=False)
-        drawn = rng.normal(size=program_size)
-        weights[members, p] = drawn / np.sqrt(np.mean(drawn**2))
-    program = np.arange(n_targets) % n_programs
-    log2fc = weights[:, program] * effect
-    own = np.arange(n_targets)
-    log2fc[own, own] = np.where(effect > 0, KNOCK_DOWN, 0)  # a target without effect has none at all
-    return program, log2fc
-
-
-def _annotate(
-    counts: sp.csr_matrix,
-    guide_counts: sp.csr_matrix,
-    pool: _Pool,
-    cells: _Cells,
-    effect: NDArray[np.float64],
-    program: NDArray[np.int64],
-    log2fc: NDArray[np.float64],
-) -> Screen:
-    from anndata import AnnData
-
-    *targets, _ = pool.labels
-    n_cells, (n_genes, n_targets) = len(cells.target), log2fc.shape
-    batches = [f"batch{b + 1}" for b in range(cells.batch.max() + 1)]
-    obs = pd.DataFrame(
-        {
-            "gene_target": pd.Categorical.from_codes(cells.target, pool.labels),
-            "guide": pd.Categorical.from_codes(cells.guide, pool.guides),
-            "responder": cells.responder,
-            "batch": pd.Categorical.from_codes(cells.batch, batches),
-        },
-        index=_names("cell", n_cells),
-    )
-    genes = pd.Index([*targets, *_names("gene", n_genes)[n_targets:]])
-    responders = np.bincount(cells.target[cells.responder], minlength=n_targets)[:n_targets]
-    carriers = np.bincount(cells.target, minlength=n_targets)[:n_targets]
-    planted = pd.DataFrame(
-        {"effect": effect, "program": program, "responder_fraction": responders / np.maximum(carriers, 1)},
-        index=pd.Index(targets, name="gene_target"),
-    )
-    log2fc_frame = pd.DataFrame(log2fc, index=genes, columns=targets)
-    guide_target = pd.Categorical.from_codes(pool.guide_label, pool.labels)
-    return Screen(
-        AnnData(
-            counts,
-            obs=obs,
-            var=pd.DataFrame(index=genes),
-            varm={"planted_log2fc": log2fc_frame},
-            uns={"planted": planted},
-        ),
-        AnnData(guide_counts, obs=obs.copy(), var=pd.DataFrame({"gene_target": guide_target}, index=pool.guides)),
-    )
-
-
-def _names(what: str, count: int) -> list[str]:
-    return [f"{what}{i + 1:0{len(str(count))}d}" for i in range(count)]
+    return annotate(counts, guide_counts, pool, cells, effect, program, log2fc)

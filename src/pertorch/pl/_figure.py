@@ -15,13 +15,9 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008): told apart by colour-blind readers, and in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7A5C00", "#F0E442")
-
 CONTROL, ESCAPED, PERTURBED, INK = "#8C8C8C", "#56B4E9", "#D55E00", "#333333"
-
 ROW = 0.16  # inches of a named row: its letters have 8 points
-
 TALLEST = 20.0  # inches
-
 ROWS = 60  # of a column, before another begins beside it
 
 

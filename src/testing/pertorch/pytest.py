@@ -6,7 +6,7 @@ Loaded in every pytest run of an environment that has pertorch, so it imports no
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each kind of storage."""
-    for fixture, kinds in (("stored_array", "arrays"), ("stored_screen", "screens")):
+    for fixture in ("stored_array", "stored_screen"):
         if fixture in metafunc.fixturenames:
-            from testing.pertorch import _zoo
-
-            params = [pytest.param(k, id=k.name, marks=_marks(k)) for k in getattr(_zoo, kinds)()]
+            params = [pytest.param(k, id=k.name, marks=_marks(k)) for k in _kinds(fixture)]
             metafunc.parametrize(fixture, params, indirect=True)
 
 
 @pytest.fixture
 def stored_array(request: pytest.FixtureRequest) -> Any:
-    """One kind of array, a :class:`testing.pertorch._zoo.Storage`: ``.make(values)``, and ``.dense(values)``."""
+    """One kind of array, a :class:`testing.pertorch._arrays.Storage`: ``.make(values)``, and ``.dense(values)``."""
     return request.param
 
 
@@ -74,6 +72,12 @@ def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
         (torch.Tensor, "new_empty_strided"),
     ):
         monkeypatch.setattr(owner, name, poison(getattr(owner, name)))
+
+
+def _kinds(fixture: str) -> Iterable[Any]:
+    from testing.pertorch import _arrays, _screens
+
+    return _arrays.arrays() if fixture == "stored_array" else _screens.screens()
 
 
 def _marks(kind: Any) -> list[pytest.MarkDecorator]:
