@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import TASKS, compute_tasks, memory_budget
+from pertorch.exec import TASKS, compute_tasks, memory_budget, own_device, task
 from pertorch.ops.pairwise import COPIES, Kernel, block_cost, block_sums, cut_tiles, tile_pairs
 from pertorch.ops.segment import batches
 
@@ -180,16 +181,18 @@ class _Load:
         return _points(rows, self.prepare, *self._drawn(band), self.device)
 
     def task(self, band: _Band) -> Any:
-        from dask.delayed import delayed
-
         rows = self.cells.rows_task(band.start, band.stop)
-        return delayed(_points)(rows, self.prepare, *self._drawn(band), torch.device(self.device.type))
+        return task(partial(_there, self.device.type, self.prepare, *self._drawn(band)), rows)
 
     def _drawn(self, band: _Band) -> tuple[Columns | None, slice, slice]:
         """What gives the weights; of which groups; and which of their rows: a piece of a group draws with all of it."""
         first = int(self.cells.offsets[band.first_group])
         groups = slice(band.first_group, band.last_group)
         return self.weights, groups, slice(band.start - first, band.stop - first)
+
+
+def _there(kind: str, prepare: Any, weights: Columns | None, groups: slice, mine: slice, rows: Tensor) -> Points:
+    return _points(rows, prepare, weights, groups, mine, own_device(kind))
 
 
 def _points(
@@ -206,11 +209,9 @@ def _points(
 
 def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel, n_pairs: int, tick: Tick) -> Tensor:
     """Sums of all jobs, each a task; what several of them need is a task of its own, which goes to who needs it."""
-    from dask.delayed import delayed
-
     used = sorted({i for job in jobs for i in job.bands})
     loaded = {i: load.task(bands[i]) for i in used}
-    tasks = [delayed(_sums)(job, [loaded[i] for i in job.bands], kernel) for job in jobs]
+    tasks = [task(partial(_sums, kernel, job), [loaded[i] for i in job.bands]) for job in jobs]
     costs = [int(job.cost.sum()) for job in jobs]
     total: Tensor | None = None
     for job, sums in zip(jobs, compute_tasks(tasks, tick and (lambda i: tick(costs[i]))), strict=True):
@@ -220,7 +221,7 @@ def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel,
     return total.to(load.device)
 
 
-def _sums(job: _Job, loaded: list[Points], kernel: Kernel) -> Tensor:
+def _sums(kernel: Kernel, job: _Job, loaded: list[Points]) -> Tensor:
     return job.sums(loaded, kernel).cpu()
 
 
