@@ -113,7 +113,7 @@ def compute_tasks(
 
     beside = [] if watched is tasks else list(watched)
     futures = client.compute([*tasks, *beside], optimize_graph=False)
-    wanted, every = futures[: len(tasks)], as_completed(futures, raise_errors=False)
+    wanted, every = futures[: len(tasks)], as_completed(futures, loop=client.loop, raise_errors=False)
     del futures  # what is watched is held by those who need it
     for future in every:
         finished(future.key)

@@ -24,10 +24,27 @@ Tick = Callable[[int], object] | None
 
 @final
 class Points(NamedTuple):
-    """Cells of a band, as κ takes them, and their weights."""
+    """Cells of a band, or of two of them, as κ takes them, and their weights."""
 
     rows: Tensor
     weights: Tensor | None
+
+    def copy(self) -> Points:
+        """The same, in memory of their own."""
+        return Points(self.rows.clone(), None if self.weights is None else self.weights.clone())
+
+    def split(self, sizes: list[int]) -> list[Points]:
+        """Views of successive cells."""
+        none = [None] * len(sizes)
+        return list(map(Points, self.rows.split(sizes), none if self.weights is None else self.weights.split(sizes)))
+
+    @classmethod
+    def joined(cls, parts: list[Points]) -> Points:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        weights = [part.weights for part in parts if part.weights is not None]
+        return cls(torch.cat([part.rows for part in parts]), torch.cat(weights) if weights else None)
 
 
 @final
@@ -62,11 +79,10 @@ class _Job(NamedTuple):
     def cost(self) -> Tensor:
         return block_cost(self.offsets, self.left, self.right)
 
-    def sums(self, loaded: list[Points], kernel: Kernel, tick: Tick = None) -> Tensor:
-        """Shape ``(pairs, r)``."""
-        rows, weights = _join([p.rows for p in loaded]), [p.weights for p in loaded if p.weights is not None]
-        joined = _join(weights) if weights else None
-        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=joined, tick=tick)
+    def sums(self, points: Points, kernel: Kernel, tick: Tick = None) -> Tensor:
+        """Shape ``(pairs, r)``, of the cells of its bands."""
+        rows, weights = points
+        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=weights, tick=tick)
         return self.times * sums if self.times > 1 else sums
 
 
@@ -112,14 +128,19 @@ def cell_block_sums(
         jobs = _shares(whole) if fits else _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
         return _by_tasks(list(jobs), bands, load, kernel, len(left), tick)
     if fits:
-        return whole.sums([load(bands[0])], kernel, tick)
+        return whole.sums(load(bands[0]), kernel, tick)
     total = torch.zeros(len(left), max(1, n_replicates), dtype=torch.float64, device=device)
     held: dict[int, Points] = {}
     for job in _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right)):
         others = [i for i in held if i not in job.bands]
         kept = [*job.bands, *others[: 2 - len(job.bands)]]
-        held = {i: held.get(i) or load(bands[i]) for i in sorted(kept, reverse=True)}
-        total[job.which.to(device)] += job.sums([held[i] for i in job.bands], kernel, tick)
+        # What two bands were joined in is given up before a third is read: so no band is there twice but while they are
+        held = {i: held[i].copy() for i in kept if i in held}
+        held |= {i: load(bands[i]) for i in sorted(kept, reverse=True) if i not in held}
+        points = Points.joined([held[i] for i in job.bands])
+        held |= zip(job.bands, points.split([len(held[i].rows) for i in job.bands]), strict=True)
+        total[job.which.to(device)] += job.sums(points, kernel, tick)
+        del points
     return total
 
 
@@ -222,8 +243,4 @@ def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel,
 
 
 def _sums(kernel: Kernel, job: _Job, loaded: list[Points]) -> Tensor:
-    return job.sums(loaded, kernel).cpu()
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return job.sums(Points.joined(loaded), kernel).cpu()
