@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -14,10 +15,10 @@ import torch
 from pertorch.data._groups import Groups
 from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
+from pertorch.data._shares import Share, group_shares, pair_shares
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
-from pertorch.exec import Kept, memory_budget
+from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, task
 from pertorch.ops.pairwise import COPIES, cut_tiles
-from pertorch.ops.segment import batches
 
 T = TypeVar("T")
 SLAB_BYTES = 64 * 2**20  # float64 copies of a slab, of which an op may hold two, are four times that
@@ -61,24 +62,24 @@ class Cells:
         matrix = self.matrix
         return matrix.entries_per_row * (matrix.dtype.itemsize + (4 if matrix.is_sparse else 0))
 
-    def near(self, *, always: bool = False) -> Cells:
+    def near(self) -> Cells:
         """These cells with their rows in memory, gathered in one pass and kept; of a file that holds more, itself.
 
         Rows of a group are scattered over a file, which gives rows fast only in its own order. So those of a file that
         fit half of the host's budget are gathered once, and all that follows is as if they had been in memory. Those of
         a Dask array stay, for its workers to work on.
-
-        Parameters
-        ----------
-        always
-            Whether to gather them however many they are.
         """
-        fits = int(self.offsets[-1]) * self._row_bytes <= NEAR_SHARE * memory_budget(CPU)
-        return self._gathered if not self.is_near and (always or (fits and not self.matrix.is_dask)) else self
+        fits = int(self.offsets[-1]) <= self._most_loaded
+        return self._gathered if not self.is_near and fits and not self.matrix.is_dask else self
 
     @cached_property
     def _gathered(self) -> Cells:
         return self.some(range(len(self.sizes)))
+
+    @property
+    def _most_loaded(self) -> float:
+        """Rows of a file that may be in memory, as they are stored."""
+        return NEAR_SHARE * memory_budget(CPU) / self._row_bytes
 
     def some(self, groups: Sequence[int]) -> Cells:
         """The cells of some groups, in this order: those of a file in memory."""
@@ -92,12 +93,10 @@ class Cells:
         rows, labels = self._scattered(groups)
         return Cells(self._read(lambda index: self.matrix.taken(index.numpy()), rows), labels)
 
-    def some_task(self, groups: Sequence[int]) -> Any:
+    def _some_task(self, groups: Sequence[int]) -> Any:
         """The task of Dask that gives :meth:`some`, in the memory of who runs it."""
-        from dask.delayed import delayed
-
         rows, labels = self._scattered(groups)
-        return delayed(Cells)(taken_task(self.matrix, rows.numpy()), labels)
+        return task(partial(_labelled, labels), taken_task(self.matrix, rows.numpy()))
 
     def _scattered(self, groups: Sequence[int]) -> tuple[torch.Tensor, Groups]:
         """Rows of some groups, group after group, and the groups of these rows."""
@@ -105,19 +104,28 @@ class Cells:
         codes = np.repeat(np.arange(len(groups)), self.sizes[list(groups)].numpy())
         return rows, Groups(tuple(self.groups.names[g] for g in groups), codes, self.groups.column)
 
-    def parts(self) -> Iterator[tuple[slice, Cells]]:
-        """Successive runs of groups with their cells in memory, within half of the host's budget: a pass each.
+    def group_shares(self, groups: Sequence[int] | None = None) -> list[Share]:
+        """Runs of groups, of all of them where none are named, whose cells fit in memory together.
 
-        A group that is larger than that comes alone.
+        Those of a file take a pass each; of those of Dask there are so many that workers can share them.
         """
-        most = NEAR_SHARE * memory_budget(CPU)
-        for run in batches(self.sizes.double() * self._row_bytes, int(most)):
-            yield run, self.some(range(run.start, run.stop))
+        groups = range(len(self.sizes)) if groups is None else groups
+        n_cells = int(self.sizes[list(groups)].sum())
+        most = n_cells if self.is_near else min(n_cells, self._most_loaded)
+        return group_shares(groups, self.sizes, most, n_cells / TASKS if self.matrix.is_dask else n_cells)
 
-    def pair_batches(
-        self, pairs: Pairs, device: torch.device, *, dense: bool
-    ) -> Iterator[tuple[slice, list[int], Pairs]]:
-        """Runs of pairs of groups whose cells fit in memory together: which, their groups, and the pairs among these.
+    def pair_shares(
+        self,
+        pairs: Pairs,
+        device: torch.device,
+        cost: torch.Tensor,
+        *,
+        dense: bool = False,
+        always: bool = False,
+        least: int = 1,
+        by_reference: bool = False,
+    ) -> list[Share]:
+        """Shares of pairs of groups whose cells fit in memory together: see :func:`data._shares.pair_shares`.
 
         Parameters
         ----------
@@ -125,30 +133,78 @@ class Cells:
             Pairs of groups, on the host. A single one may be larger than the budget.
         device
             Where they will be worked on.
+        cost
+            Of each pair.
         dense
             Whether rows are to be dense there, in several copies; else as they are stored, and only those of a file
             are counted.
+        always
+            Whether to cut so many shares as Dask's workers get, wherever the cells are.
+        least
+            Cost of a share, at least.
+        by_reference
+            Whether all pairs of one right group stay together.
         """
-        row_bytes = COPIES * self.n_features * self.matrix.dtype.itemsize if dense else self._row_bytes
-        most = memory_budget(device) // row_bytes if dense else NEAR_SHARE * memory_budget(CPU) // row_bytes
-        if int(self.offsets[-1]) <= most or (self.is_near and not dense):
-            yield slice(0, len(pairs)), list(range(len(self.sizes))), pairs
-            return
-        sizes, start = self.sizes.tolist(), 0
-        both = list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
-        while start < len(both):
-            met: dict[int, None] = {}
-            stop, n_cells = start, 0
-            while stop < len(both) and (stop == start or n_cells <= most):
-                new = [g for g in dict.fromkeys(both[stop]) if g not in met]
-                n_cells += sum(sizes[g] for g in new)
-                if stop == start or n_cells <= most:
-                    met.update(dict.fromkeys(new))
-                    stop += 1
-            at = {g: i for i, g in enumerate(sorted(met))}
-            left, right = (torch.tensor([at[g] for g in side]) for side in zip(*both[start:stop], strict=True))
-            yield slice(start, stop), sorted(met), Pairs(left, right)
-            start = stop
+        most = self._most_loaded
+        if dense:
+            most = memory_budget(device) / (COPIES * self.n_features * self.matrix.dtype.itemsize)
+        elif self.is_near:
+            most = float(self.offsets[-1])
+        share = max(least, float(cost.sum()) / TASKS) if always or self.matrix.is_dask else float(cost.sum())
+        return pair_shares(pairs, self.sizes, most, cost, share, by_reference=by_reference)
+
+    def map(
+        self,
+        shares: Sequence[Share],
+        work: Callable[..., T],
+        arguments: Sequence[tuple[Any, ...]],
+        devices: Sequence[torch.device],
+        tick: Callable[[int], object] | None = None,
+        costs: Sequence[int] = (),
+    ) -> list[T]:
+        """``work(cells, devices, tick, *arguments[i])`` of the cells of each share, in memory.
+
+        Those of a file are read in one pass for all shares that have them loaded together. Those of Dask are worked on
+        by its workers, each on a device of its own of the same kind; what is done comes to the first of `devices`.
+
+        Parameters
+        ----------
+        shares
+            From :meth:`group_shares` or :meth:`pair_shares`.
+        work
+            For Dask, a function of a module, or ``functools.partial`` of one.
+        arguments
+            Of each share.
+        devices
+            Where to work.
+        tick
+            For the work to tell what is done; where it is done by others, told the `costs` of each share.
+        costs
+            Of each share, in the unit of `tick`.
+        """
+        both = list(zip(shares, arguments, strict=True))
+        if self.matrix.is_dask:
+            return self._map_tasks(both, work, devices[0], tick and (lambda i: tick(costs[i])))
+        out = []
+        for loaded, run in itertools.groupby(both, lambda each: each[0].loaded):
+            cells = self.some(loaded)
+            out += [work(cells.some(share.within), devices, tick, *its) for share, its in run]
+            del cells  # or two loads would be in memory
+        return out
+
+    def _map_tasks(
+        self, both: Sequence[tuple[Share, Any]], work: Any, device: torch.device, done: Callable[[int], object] | None
+    ) -> list[Any]:
+        from dask.delayed import delayed
+
+        loads = {tuple(share.loaded): None for share, _ in both}
+        tasks = {loaded: self._some_task(loaded) for loaded in loads}
+        everywhere = delayed(work, traverse=False)  # once, whatever it brings along
+        found = [
+            task(partial(_on_worker, device.type, share.within, its), everywhere, tasks[tuple(share.loaded)])
+            for share, its in both
+        ]
+        return [_moved(each, device) for each in compute_tasks(found, done)]
 
     def on(self, device: torch.device) -> torch.Tensor:
         """All rows on `device`, sorted by group: shape ``(offsets[-1], d)``. Read once per device.
@@ -283,3 +339,18 @@ class Cells:
         rows = self.on(weights.device)
         taken = rows[index.to(rows.device)]
         return Cells(as_matrix(taken, self.matrix.name), groups, Kept({rows.device: taken}))
+
+
+def _labelled(labels: Groups, matrix: Matrix) -> Cells:
+    return Cells(matrix, labels)
+
+
+def _on_worker(kind: str, within: list[int], arguments: tuple[Any, ...], work: Callable[..., T], cells: Cells) -> T:
+    return _moved(work(cells.some(within), [own_device(kind)], None, *arguments), CPU)
+
+
+def _moved(found: Any, device: torch.device) -> Any:
+    """A tensor, or a tuple of them, on a device; anything else as it is."""
+    if isinstance(found, torch.Tensor):
+        return found.to(device)
+    return type(found)(*(_moved(part, device) for part in found)) if isinstance(found, tuple) else found

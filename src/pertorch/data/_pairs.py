@@ -46,6 +46,10 @@ class Pairs:
         )
         return cls(left, right)
 
+    def __getitem__(self, which: slice | Tensor) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(self.left[which], self.right[which], self.are_distinct)
+
     def cpu(self) -> Pairs:
         """The same on the host."""
         return Pairs(self.left.cpu(), self.right.cpu(), self.are_distinct)

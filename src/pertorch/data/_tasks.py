@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pertorch.data._matrix import Matrix, Slab, as_counts, densify
 from pertorch.data._storage import SLAB_BYTES, CsrArray, DaskRows, HostArray, TorchArray
-from pertorch.exec import compute_tasks, map_reduce, reduce_tasks, shared
+from pertorch.exec import compute_tasks, map_reduce, progress_bar, reduce_tasks, shared, task, track
 
 R = TypeVar("R")
 
@@ -41,13 +41,15 @@ def reduce_slabs(
     ValueError, OSError
         As :meth:`Matrix.slabs`.
     """
+    what = f"pass over {matrix.name}"
     if not isinstance(matrix._storage, DaskRows):
-        return map_reduce(matrix.slabs(SLAB_BYTES), lambda slab: work(slab, of_rows[slab.cells]), merge)
-    from dask.delayed import delayed
-
+        slabs = track(matrix.slabs(SLAB_BYTES), matrix.shape[0], what, unit="cells", size=lambda s: s.rows.shape[0])
+        return map_reduce(slabs, lambda slab: work(slab, of_rows[slab.cells]), merge)
     bare, chunks = _bare(matrix), matrix._storage.chunks
-    tasks = [delayed(_on_chunk)(bare, run.start, chunk, work, shared(of_rows[run])) for run, chunk in chunks]
-    found: R = compute_tasks([reduce_tasks(tasks, merge)])[0]
+    tasks = [task(_on_chunk, bare, run.start, chunk, work, shared(of_rows[run])) for run, chunk in chunks]
+    with progress_bar(lambda: matrix.shape[0], what, unit="cells") as bar:
+        sizes = [run.stop - run.start for run, _ in chunks]
+        found: R = compute_tasks([reduce_tasks(tasks, merge)], lambda i: bar.update(sizes[i]), tasks)[0]
     return found
 
 
@@ -57,23 +59,19 @@ def count_tasks(matrix: Matrix, work: Callable[[Slab], R]) -> list[Any]:
 
     assert isinstance(matrix._storage, DaskRows)
     everywhere = delayed(work, traverse=False)  # once, whatever it brings along
-    return [delayed(_on_counts)(run.start, chunk, everywhere) for run, chunk in matrix._storage.chunks]
+    return [task(_on_counts, run.start, chunk, everywhere) for run, chunk in matrix._storage.chunks]
 
 
 def rows_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
     """The task of Dask that gives :meth:`Matrix.rows`, on the host: where it runs, rows are gathered from chunks."""
-    from dask.delayed import delayed
-
     assert isinstance(matrix._storage, DaskRows)
-    return delayed(_dense_rows)(_bare(matrix), matrix._storage.task(index), shared(index))
+    return task(_dense_rows, _bare(matrix), matrix._storage.task(index), shared(index))
 
 
 def taken_task(matrix: Matrix, index: NDArray[np.int64]) -> Any:
     """The task of Dask that gives :meth:`Matrix.taken`, where it runs."""
-    from dask.delayed import delayed
-
     assert isinstance(matrix._storage, DaskRows)
-    return delayed(_taken)(_bare(matrix), matrix._storage.task(index), shared(index))
+    return task(_taken, _bare(matrix), matrix._storage.task(index), shared(index))
 
 
 def _bare(matrix: Matrix) -> Any:

@@ -1,8 +1,8 @@
 """Where work runs: devices, and work split over them."""
 
-from pertorch.exec._chunks import FAN_IN, TASKS, compute_tasks, map_reduce, reduce_tasks, shared
+from pertorch.exec._chunks import FAN_IN, TASKS, compute_tasks, map_reduce, reduce_tasks, shared, task
 from pertorch.exec._context import in_context
-from pertorch.exec._devices import MultiGpu, memory_budget, parse_device, resolve_devices
+from pertorch.exec._devices import MultiGpu, memory_budget, own_device, parse_device, resolve_devices
 from pertorch.exec._download import download
 from pertorch.exec._memory import Kept, with_less_memory
 from pertorch.exec._progress import progress_bar, track
@@ -27,6 +27,7 @@ __all__ = [
     "map_reduce",
     "map_threads",
     "memory_budget",
+    "own_device",
     "parse_device",
     "progress_bar",
     "read_ahead",
@@ -34,6 +35,7 @@ __all__ = [
     "resolve_devices",
     "runs_triton",
     "shared",
+    "task",
     "track",
     "upload",
     "upload_rows",

@@ -6,9 +6,11 @@ Dask is imported only where tasks are handed in, so by someone who has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from numpy.typing import NDArray
+
+from pertorch._settings import SETTINGS, settings
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,28 +46,60 @@ def map_reduce(chunks: Iterable[T], work: Callable[[T], R], merge: Callable[[lis
 
 def reduce_tasks(tasks: Sequence[Any], merge: Callable[[list[R]], R]) -> Any:
     """The same tree as one task of Dask, of tasks that give the results."""
-    from dask.delayed import delayed
-
     while len(tasks) > 1:
         runs = [tasks[start : start + FAN_IN] for start in range(0, len(tasks), FAN_IN)]
-        tasks = [run[0] if len(run) == 1 else delayed(merge)(list(run)) for run in runs]
+        tasks = [run[0] if len(run) == 1 else task(merge, list(run)) for run in runs]
     return tasks[0]
 
 
-def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = None) -> list[Any]:
+def task(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The task of Dask that gives ``work(*arguments)``, under the settings that hold here.
+
+    Parameters
+    ----------
+    work
+        A function of a module, or ``functools.partial`` of one, whose arguments are not looked through for tasks.
+    *arguments
+        Tasks among them stand for what they give.
+    """
+    from dask.delayed import delayed
+
+    return delayed(_AsHere(work), traverse=False)(*arguments)
+
+
+@final
+class _AsHere:
+    """Work that a worker does under the settings of who asked for it; which device of a kind is its own affair."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self.work, self.__name__ = work, getattr(getattr(work, "func", work), "__name__", "task")
+        kind = settings.device.partition(":")[0]
+        self.settings = {name: getattr(settings, name) for name in SETTINGS} | {"device": kind, "progress": False}
+
+    def __call__(self, *arguments: Any) -> Any:
+        with settings.override(**self.settings):
+            return self.work(*arguments)
+
+
+def compute_tasks(
+    tasks: Sequence[Any], done: Callable[[int], object] | None = None, watched: Sequence[Any] | None = None
+) -> list[Any]:
     """What tasks of Dask give, on the scheduler that is current.
 
     Parameters
     ----------
     tasks
-        Of ``dask.delayed``.
+        From :func:`task`.
     done
-        Called with the position of each task, when it is done.
+        Called with the position of each watched task, when it is done.
+    watched
+        Tasks to watch: these, if not given, or some that they are made of, which are forgotten when they are done.
     """
     from dask.base import compute
     from dask.callbacks import Callback
 
-    position = {task.key: i for i, task in enumerate(tasks)}
+    watched = tasks if watched is None else watched
+    position = {task.key: i for i, task in enumerate(watched)}
 
     def finished(key: Any, *_: Any) -> None:
         if done and key in position:
@@ -77,10 +111,13 @@ def compute_tasks(tasks: Sequence[Any], done: Callable[[int], object] | None = N
             return list(compute(*tasks, optimize_graph=False))
     from distributed import as_completed
 
-    futures = client.compute(list(tasks), optimize_graph=False)
-    for future in as_completed(futures, raise_errors=False):
+    beside = [] if watched is tasks else list(watched)
+    futures = client.compute([*tasks, *beside], optimize_graph=False)
+    wanted, every = futures[: len(tasks)], as_completed(futures, loop=client.loop, raise_errors=False)
+    del futures  # what is watched is held by those who need it
+    for future in every:
         finished(future.key)
-    return list(client.gather(futures))
+    return list(client.gather(wanted))
 
 
 def shared(values: NDArray[Any]) -> Any:

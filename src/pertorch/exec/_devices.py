@@ -60,6 +60,11 @@ def resolve_devices(multi_gpu: MultiGpu = None) -> list[torch.device]:
     return _cuda(ids)
 
 
+def own_device(kind: str) -> torch.device:
+    """The device of a kind that this process works on: of several GPUs the current one, as of a worker of Dask."""
+    return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+
+
 def memory_budget(device: torch.device) -> int:
     """Bytes that dense slabs of cells may take on a device: see `settings.memory_gb`."""
     if settings.memory_gb is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from pertorch.exec import TASKS, compute_tasks, memory_budget
+from pertorch.exec import TASKS, compute_tasks, memory_budget, own_device, task
 from pertorch.ops.pairwise import COPIES, Kernel, block_cost, block_sums, cut_tiles, tile_pairs
 from pertorch.ops.segment import batches
 
@@ -23,10 +24,27 @@ Tick = Callable[[int], object] | None
 
 @final
 class Points(NamedTuple):
-    """Cells of a band, as κ takes them, and their weights."""
+    """Cells of a band, or of two of them, as κ takes them, and their weights."""
 
     rows: Tensor
     weights: Tensor | None
+
+    def copy(self) -> Points:
+        """The same, in memory of their own."""
+        return Points(self.rows.clone(), None if self.weights is None else self.weights.clone())
+
+    def split(self, sizes: list[int]) -> list[Points]:
+        """Views of successive cells."""
+        none = [None] * len(sizes)
+        return list(map(Points, self.rows.split(sizes), none if self.weights is None else self.weights.split(sizes)))
+
+    @classmethod
+    def joined(cls, parts: list[Points]) -> Points:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        weights = [part.weights for part in parts if part.weights is not None]
+        return cls(torch.cat([part.rows for part in parts]), torch.cat(weights) if weights else None)
 
 
 @final
@@ -61,11 +79,10 @@ class _Job(NamedTuple):
     def cost(self) -> Tensor:
         return block_cost(self.offsets, self.left, self.right)
 
-    def sums(self, loaded: list[Points], kernel: Kernel, tick: Tick = None) -> Tensor:
-        """Shape ``(pairs, r)``."""
-        rows, weights = _join([p.rows for p in loaded]), [p.weights for p in loaded if p.weights is not None]
-        joined = _join(weights) if weights else None
-        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=joined, tick=tick)
+    def sums(self, points: Points, kernel: Kernel, tick: Tick = None) -> Tensor:
+        """Shape ``(pairs, r)``, of the cells of its bands."""
+        rows, weights = points
+        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=weights, tick=tick)
         return self.times * sums if self.times > 1 else sums
 
 
@@ -111,14 +128,19 @@ def cell_block_sums(
         jobs = _shares(whole) if fits else _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
         return _by_tasks(list(jobs), bands, load, kernel, len(left), tick)
     if fits:
-        return whole.sums([load(bands[0])], kernel, tick)
+        return whole.sums(load(bands[0]), kernel, tick)
     total = torch.zeros(len(left), max(1, n_replicates), dtype=torch.float64, device=device)
     held: dict[int, Points] = {}
     for job in _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right)):
         others = [i for i in held if i not in job.bands]
         kept = [*job.bands, *others[: 2 - len(job.bands)]]
-        held = {i: held.get(i) or load(bands[i]) for i in sorted(kept, reverse=True)}
-        total[job.which.to(device)] += job.sums([held[i] for i in job.bands], kernel, tick)
+        # What two bands were joined in is given up before a third is read: so no band is there twice but while they are
+        held = {i: held[i].copy() for i in kept if i in held}
+        held |= {i: load(bands[i]) for i in sorted(kept, reverse=True) if i not in held}
+        points = Points.joined([held[i] for i in job.bands])
+        held |= zip(job.bands, points.split([len(held[i].rows) for i in job.bands]), strict=True)
+        total[job.which.to(device)] += job.sums(points, kernel, tick)
+        del points
     return total
 
 
@@ -180,16 +202,18 @@ class _Load:
         return _points(rows, self.prepare, *self._drawn(band), self.device)
 
     def task(self, band: _Band) -> Any:
-        from dask.delayed import delayed
-
         rows = self.cells.rows_task(band.start, band.stop)
-        return delayed(_points)(rows, self.prepare, *self._drawn(band), torch.device(self.device.type))
+        return task(partial(_there, self.device.type, self.prepare, *self._drawn(band)), rows)
 
     def _drawn(self, band: _Band) -> tuple[Columns | None, slice, slice]:
         """What gives the weights; of which groups; and which of their rows: a piece of a group draws with all of it."""
         first = int(self.cells.offsets[band.first_group])
         groups = slice(band.first_group, band.last_group)
         return self.weights, groups, slice(band.start - first, band.stop - first)
+
+
+def _there(kind: str, prepare: Any, weights: Columns | None, groups: slice, mine: slice, rows: Tensor) -> Points:
+    return _points(rows, prepare, weights, groups, mine, own_device(kind))
 
 
 def _points(
@@ -206,11 +230,9 @@ def _points(
 
 def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel, n_pairs: int, tick: Tick) -> Tensor:
     """Sums of all jobs, each a task; what several of them need is a task of its own, which goes to who needs it."""
-    from dask.delayed import delayed
-
     used = sorted({i for job in jobs for i in job.bands})
     loaded = {i: load.task(bands[i]) for i in used}
-    tasks = [delayed(_sums)(job, [loaded[i] for i in job.bands], kernel) for job in jobs]
+    tasks = [task(partial(_sums, kernel, job), [loaded[i] for i in job.bands]) for job in jobs]
     costs = [int(job.cost.sum()) for job in jobs]
     total: Tensor | None = None
     for job, sums in zip(jobs, compute_tasks(tasks, tick and (lambda i: tick(costs[i]))), strict=True):
@@ -220,9 +242,5 @@ def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel,
     return total.to(load.device)
 
 
-def _sums(job: _Job, loaded: list[Points], kernel: Kernel) -> Tensor:
-    return job.sums(loaded, kernel).cpu()
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _sums(kernel: Kernel, job: _Job, loaded: list[Points]) -> Tensor:
+    return job.sums(Points.joined(loaded), kernel).cpu()

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
 
 import torch
 
@@ -67,6 +67,33 @@ class Needs(NamedTuple):
                 )
 
 
+@final
+class Distances(NamedTuple):
+    """What was found of some pairs in some replicates, shape ``(p, r)`` each.
+
+    Attributes
+    ----------
+    values
+        Distances, float64.
+    converged
+        Whether what they were iterated by came to its end; ``None`` where nothing is iterated.
+    """
+
+    values: torch.Tensor
+    converged: torch.Tensor | None = None
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Distances:
+        """Both, changed in one way."""
+        return Distances(change(self.values), None if self.converged is None else change(self.converged))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Distances], dim: int) -> Distances:
+        """End to end: pairs along 0, replicates along 1."""
+        values, converged = zip(*parts, strict=True)
+        known = [part for part in converged if part is not None]
+        return cls(torch.cat(values, dim), torch.cat(known, dim) if known else None)
+
+
 class Metric(ABC):
     """A distance between two groups of cells. Subclasses are final dataclasses whose fields are the options.
 
@@ -82,8 +109,16 @@ class Metric(ABC):
         What it asks of the data.
     unit
         What `cost` counts, for progress bars.
-    in_memory
-        Whether all cells have to be in memory as they are stored, however many a file holds.
+    by_pairs
+        Whether it is evaluated from the cells of its pairs: of a file those of as many pairs as fit in memory are
+        loaded at a time, of Dask shares of the pairs are tasks.
+    jointly
+        Whether the bits of a pair depend on those that it is evaluated with. Then a CPU cuts pairs into shares as if
+        they were tasks, within the budget of dense rows, wherever the cells are.
+    by_reference
+        Whether pairs of one right group cannot be evaluated but together.
+    least
+        Cost of a share of pairs, in what `weigh` gives, below which cutting does not pay.
     """
 
     name: ClassVar[str]
@@ -91,7 +126,10 @@ class Metric(ABC):
     is_distance: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs()
     unit: ClassVar[str] = "batches of replicates"
-    in_memory: ClassVar[bool] = False
+    by_pairs: ClassVar[bool] = False
+    jointly: ClassVar[bool] = False
+    by_reference: ClassVar[bool] = False
+    least: ClassVar[int] = 1
 
     def evaluate(
         self,
@@ -122,13 +160,57 @@ class Metric(ABC):
             If the data are not what the metric `needs`.
         """
         self.needs.check(self.name, cells, pairs)
-        cells = cells.near(always=self.in_memory)
+        cells = cells.near()
         metric = self.bound(cells, devices[0])
+        found = (metric._by_shares if metric.by_pairs else metric._at_once)(cells, pairs, devices, weights, tick)
+        if found.converged is not None and not bool(found.converged.all()):
+            self.warn(cells, pairs.cpu(), found.converged.cpu())
+        return found.values
+
+    def _by_shares(
+        self,
+        cells: Cells,
+        pairs: Pairs,
+        devices: Sequence[torch.device],
+        weights: Weights | None,
+        tick: Callable[[int], object] | None,
+    ) -> Distances:
+        """Of pairs whose cells need not be in memory all together."""
+        pairs, device = pairs.cpu(), devices[0]
+        shares = cells.pair_shares(
+            pairs,
+            device,
+            self.weigh(cells, pairs),
+            dense=self.jointly,
+            always=self.jointly and device.type == "cpu",
+            least=self.least,
+            by_reference=self.by_reference,
+        )
+        whole = weights is not None and weights.part([0]) is None  # drawn for all groups or none
+        if cells.is_near and (whole or len(shares) == 1):
+            return self._at_once(cells, pairs, devices, weights, tick)
+        assert not whole
+        parts = [None if weights is None else weights.part(share.groups) for share in shares]
+        arguments = [(self, share.pairs, part) for share, part in zip(shares, parts, strict=True)]
+        costs = [self.cost(cells, pairs[share.which], weights.n_replicates if weights else 1) for share in shares]
+        found = Distances.joined(cells.map(shares, _evaluated, arguments, devices, tick, costs), 0)
+        back = torch.cat([share.which for share in shares]).argsort().to(device)
+        return found.map(lambda part: part[back])
+
+    def _at_once(
+        self,
+        cells: Cells,
+        pairs: Pairs,
+        devices: Sequence[torch.device],
+        weights: Weights | None,
+        tick: Callable[[int], object] | None,
+    ) -> Distances:
+        """Of all pairs, as many replicates at a time as there is room for."""
         chunks = [
-            with_less_memory(devices[0], partial(metric._evaluate, cells, pairs, devices, columns, tick))
-            for columns in metric.replicates(cells, weights)
+            with_less_memory(devices[0], partial(self._evaluate, cells, pairs, devices, columns, tick))
+            for columns in self.replicates(cells, weights)
         ]
-        return torch.cat(chunks, 1)
+        return Distances.joined(chunks, 1)
 
     def replicates(self, cells: Cells, weights: Weights | None) -> Iterator[Columns | None]:
         """Columns of the weights, `batch` at a time; ``None``, once, for no weights."""
@@ -154,6 +236,14 @@ class Metric(ABC):
         del pairs
         return -(-n_replicates // self.batch(cells))
 
+    def weigh(self, cells: Cells, pairs: Pairs) -> torch.Tensor:
+        """What evaluating each pair costs beside others, shape ``(p,)``: its cells."""
+        return cells.sizes[pairs.left] + cells.sizes[pairs.right]
+
+    def warn(self, cells: Cells, pairs: Pairs, converged: torch.Tensor) -> None:
+        """Tell the user, once a call, of what did not converge."""
+        del cells, pairs, converged
+
     @abstractmethod
     def _evaluate(
         self,
@@ -162,13 +252,24 @@ class Metric(ABC):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> torch.Tensor:
+    ) -> Distances:
         """As `evaluate`, for at most `batch` columns of weights."""
 
     @classmethod
     def options(cls) -> list[str]:
         """Names of the options that the metric takes."""
         return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _evaluated(
+    cells: Cells,
+    devices: Sequence[torch.device],
+    tick: Callable[[int], object] | None,
+    metric: Metric,
+    pairs: Pairs,
+    weights: Weights | None,
+) -> Distances:
+    return metric._at_once(cells, pairs, devices, weights, tick)
 
 
 def group_totals(cells: Cells, weights: Columns | None, device: torch.device) -> torch.Tensor:

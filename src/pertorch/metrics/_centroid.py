@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.metrics._base import CHUNK_BYTES, Metric, over_pairs
-from pertorch.metrics._moments import fit_batch, group_means
+from pertorch.metrics._base import CHUNK_BYTES, Distances, Metric, over_pairs
+from pertorch.metrics._moments import by_groups, fit_batch, group_means
 from pertorch.ops.segment import batches
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class CentroidMetric(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
         centroids = self._centroids(cells, devices[0], weights)
         cost = torch.full((len(centroids),), 8 * centroids[0].numel())
         some = [centroids[batch] for batch in batches(cost, CHUNK_BYTES[centroids.device.type])]
@@ -69,27 +70,33 @@ class CentroidMetric(Metric):
         )
         if tick:
             tick(1)
-        return values
+        return Distances(values)
 
     def _centroids(self, cells: Cells, device: torch.device, weights: Columns | None) -> Tensor:
         if self.agg_fct is None or self.agg_fct is np.mean:
             return group_means(cells, device, weights)
-        cells = cells.near(always=True)
-        replicates = [cells] if weights is None else map(cells.resampled, weights.on(device).T)
-        return torch.stack([self._aggregate(replicate) for replicate in replicates], 1).to(device)
+        return torch.cat(by_groups(cells, device, weights, partial(_aggregates, self.agg_fct)))
 
-    def _aggregate(self, cells: Cells) -> Tensor:
-        assert self.agg_fct is not None
-        out = np.empty((len(cells.sizes), cells.n_features))
-        for g in range(len(out)):
-            centroid = np.asarray(self.agg_fct(cells.group(g, torch.device("cpu")).double().numpy(), axis=0))
-            if centroid.shape != out[g].shape:
-                raise ValueError(
-                    f"agg_fct={self.agg_fct!r} gave shape {centroid.shape} for {cells.n_features} features: "
-                    f"pass a function that reduces axis 0, such as numpy.median."
-                )
-            out[g] = centroid
-        return torch.from_numpy(out)
+
+def _aggregates(
+    agg_fct: Callable[..., Any], cells: Cells, devices: Sequence[torch.device], _: object, weights: Columns | None
+) -> Tensor:
+    """What another function than the mean makes of the groups, in each replicate: ``(k, r, p)``."""
+    replicates = [cells] if weights is None else map(cells.resampled, weights.on(devices[0]).T)
+    return torch.stack([_aggregate(agg_fct, replicate) for replicate in replicates], 1).to(devices[0])
+
+
+def _aggregate(agg_fct: Callable[..., Any], cells: Cells) -> Tensor:
+    out = np.empty((len(cells.sizes), cells.n_features))
+    for g in range(len(out)):
+        centroid = np.asarray(agg_fct(cells.group(g, torch.device("cpu")).double().numpy(), axis=0))
+        if centroid.shape != out[g].shape:
+            raise ValueError(
+                f"agg_fct={agg_fct!r} gave shape {centroid.shape} for {cells.n_features} features: "
+                f"pass a function that reduces axis 0, such as numpy.median."
+            )
+        out[g] = centroid
+    return torch.from_numpy(out)
 
 
 @final

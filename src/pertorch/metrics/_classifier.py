@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pertorch._settings import settings
 from pertorch.exec import map_threads, track
-from pertorch.metrics._base import Needs
+from pertorch.metrics._base import Distances, Needs
 from pertorch.metrics._resampled import ResampledMetric
 from pertorch.solvers.logistic import Logistic, fit_binary, fit_logistic
 from pertorch.stats import uniform
@@ -52,7 +52,7 @@ class ClassifierProba(ResampledMetric):
     random_state: int = field(default_factory=lambda: settings.seed)
     max_iter: int = 100
 
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
         """See :class:`ResampledMetric`."""
         del device
         table, pairs_of = _table(cells), list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
@@ -60,8 +60,13 @@ class ClassifierProba(ResampledMetric):
         with _one_thread():
             fits = map_threads(lambda pair: self._probability(cells, table, pair[0], *splits[pair[1]]), pairs_of, CPU)
             found = list(track(fits, len(pairs_of), "logistic regressions", unit="pairs"))
-        _warn(self, [converged for _, converged in found])
-        return torch.tensor([value for value, _ in found], dtype=torch.float64)
+        values, converged = zip(*found, strict=True)
+        return Distances(torch.tensor(values, dtype=torch.float64), torch.tensor(converged))
+
+    def warn(self, cells: Cells, pairs: Pairs, converged: Tensor) -> None:
+        """See :class:`Metric`."""
+        del cells, pairs
+        _warn(self, converged)
 
     def _probability(
         self, cells: Cells, table: Any, x: int, seen: NDArray[np.int64], held_out: NDArray[np.int64]
@@ -103,9 +108,10 @@ class ClassifierCP(ResampledMetric):
     name: ClassVar[str] = "classifier_cp"
     symmetric: ClassVar[bool] = False
     is_distance: ClassVar[bool] = False
+    by_reference: ClassVar[bool] = True
     max_iter: int = 100
 
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
         """See :class:`ResampledMetric`."""
         del device
         references, met = pairs.right.unique(return_counts=True)
@@ -115,32 +121,37 @@ class ClassifierCP(ResampledMetric):
                 f"classifier_cp needs at least two groups besides the reference {name!r}: use onesided_distances or "
                 "pairwise with more groups."
             )
-        table, out, converged = _table(cells), torch.empty(len(pairs), dtype=torch.float64), []
+        table, out = _table(cells), torch.empty(len(pairs), dtype=torch.float64)
+        converged = torch.empty(len(pairs), dtype=torch.bool)
         for y in track(references.tolist(), len(references), "logistic regressions", unit="references"):
             mine = pairs.right == y
             model = self._model(cells, table, pairs.left[mine].tolist())
             out[mine] = 1 - torch.from_numpy(model.probabilities(table[_rows_of(cells, [y])]).mean(0))
-            converged.append(model.converged)
-        _warn(self, converged)
-        return out
+            converged[mine] = model.converged
+        return Distances(out, converged)
+
+    def warn(self, cells: Cells, pairs: Pairs, converged: Tensor) -> None:
+        """See :class:`Metric`."""
+        del cells
+        references, of = pairs.right.unique(return_inverse=True)
+        _warn(self, torch.ones(len(references), converged.shape[1], dtype=torch.bool).index_put_((of,), converged))
 
     def _model(self, cells: Cells, table: Any, groups: list[int]) -> Logistic:
         labels = np.repeat(np.arange(len(groups)), cells.sizes[groups].numpy())
         return fit_logistic(table[_rows_of(cells, groups)], labels, len(groups), self.max_iter)
 
 
-def _warn(metric: ClassifierProba | ClassifierCP, converged: list[bool]) -> None:
-    """Say once how many regressions did not converge."""
+def _warn(metric: ClassifierProba | ClassifierCP, converged: Tensor) -> None:
+    """Say how many regressions did not converge."""
     from sklearn.exceptions import ConvergenceWarning
 
-    if not all(converged):
-        failed = f"{converged.count(False)} of {len(converged)} regressions"
-        warnings.warn(
-            f"{metric.name}: {failed} did not converge in max_iter={metric.max_iter} iterations: scale the features, "
-            "or raise it.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+    failed = f"{int((~converged).sum())} of {converged.numel()} regressions"
+    warnings.warn(
+        f"{metric.name}: {failed} did not converge in max_iter={metric.max_iter} iterations: scale the features, "
+        "or raise it.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
 
 
 def _one_thread() -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.metrics._base import Needs
+from pertorch.metrics._base import Distances, Needs
 from pertorch.metrics._resampled import ResampledMetric
 from pertorch.metrics._tallies import from_tallies
 from pertorch.ops.ranks import DistributionFunctions, Tallies
@@ -35,7 +35,7 @@ class KolmogorovSmirnov(ResampledMetric):
 
     name: ClassVar[str] = "ks_test"
 
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
         """See :class:`ResampledMetric`."""
         left, right = pairs.left.to(device), pairs.right.to(device)
         total = torch.zeros(len(pairs), dtype=torch.float64, device=device)
@@ -46,7 +46,7 @@ class KolmogorovSmirnov(ResampledMetric):
 
             some = batches(functions.cost(left, right), ENTRIES[device.type])
             total += torch.cat(list(map_threads(sums, some, device)))
-        return total / cells.n_features
+        return Distances(total / cells.n_features)
 
 
 @final
@@ -68,7 +68,7 @@ class NegativeBinomial(ResampledMetric):
     is_distance: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(counts=True)
 
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
         """See :class:`ResampledMetric`."""
         left, right = pairs.left.to(device), pairs.right.to(device)
         total = torch.zeros(len(pairs), dtype=torch.float64, device=device)
@@ -97,7 +97,7 @@ class NegativeBinomial(ResampledMetric):
                 f"{cells.groups.names[int(pairs.left[bad[0]])]!r}, which is over half: their variance does not exceed "
                 "their mean. Keep highly expressed genes only, or leave that group out."
             )
-        return -total / n_fitted
+        return Distances(-total / n_fitted)
 
 
 def _require_counts(tallies: Tallies, cells: Cells) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.metrics._base import Metric, Needs
+from pertorch.metrics._base import Distances, Metric, Needs
 from pertorch.metrics._moments import fit_batch, group_moments
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class MeanVarDistribution(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
         pairs, moments = pairs.cpu(), group_moments(cells, devices[0], weights)
         mean, variance = moments.mean, moments.variance
         usable = (mean > 0) & (variance > 0)
@@ -84,7 +84,7 @@ class MeanVarDistribution(Metric):
             out[task] = value
             if tick:
                 tick(1)
-        return out.reshape(len(pairs), n_replicates).to(devices[0])
+        return Distances(out.reshape(len(pairs), n_replicates).to(devices[0]))
 
 
 def _squared_difference(x: Tensor, y: Tensor, dtype: torch.dtype) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pertorch.exec import map_devices
 from pertorch.metrics._bands import cell_block_sums
-from pertorch.metrics._base import REPLICATES, Metric, group_totals
+from pertorch.metrics._base import REPLICATES, Distances, Metric, group_totals
 from pertorch.ops.pairwise import Kernel, block_cost
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class KernelMetric(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
         left, right, at_left, at_right = self._blocks(pairs, len(cells.sizes))
         kernel = self.kappa()
 
@@ -90,7 +90,7 @@ class KernelMetric(Metric):
         if not self.uses_within:
             within = between.new_zeros(1, 1)
         a, b, at_left, at_right = (t.to(devices[0]) for t in (pairs.left, pairs.right, at_left, at_right))
-        return self.combine(PairSums(between, within[at_left], within[at_right], n[a], n[b]))
+        return Distances(self.combine(PairSums(between, within[at_left], within[at_right], n[a], n[b])))
 
     def _blocks(self, pairs: Pairs, n_groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The pairs, then each group that occurs with itself; and where each pair finds its two among the latter."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pertorch.exec import map_threads, track
-from pertorch.metrics._base import CHUNK_BYTES, Metric, Needs
+from pertorch.metrics._base import CHUNK_BYTES, Distances, Metric, Needs
 from pertorch.metrics._moments import fit_batch, group_moments
 from pertorch.ops.segment import Moments, batches
 
@@ -37,7 +39,6 @@ class Mahalanobis(Metric):
     name: ClassVar[str] = "mahalanobis"
     symmetric: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(full_rank=True)
-    in_memory: ClassVar[bool] = True  # its cells are read a second time, group by group
 
     def batch(self, cells: Cells) -> int:
         """See :class:`Metric`."""
@@ -50,34 +51,61 @@ class Mahalanobis(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
+        """Means and variances in one pass; then, group by group, the cells of X once more."""
         pairs, moments = pairs.cpu(), group_moments(cells, devices[0], weights)
         groups, of, met = torch.unique(pairs.left, return_inverse=True, return_counts=True)
         order = of.argsort(stable=True)
         others = pairs.right[order].split(met.tolist())
-        n_replicates, n_features = moments.mean.shape[1:]
-        # Factors and differences of one group; the smaller the runs, the more threads share them.
-        cost = 8 * n_replicates * n_features * (n_features + met)
-
-        def distances(run: slice) -> Tensor:
-            return _distances(groups[run].tolist(), others[run], cells, moments, weights)
-
-        most = CHUNK_BYTES[devices[0].type]
-        runs = batches(cost, most if int(cost.sum()) > ALONE * most else int(cost.sum()))
-        parts = map_threads(distances, runs, devices[0])
-        found = torch.cat(list(track(parts, len(pairs), "covariances", unit="pairs", size=len)))
+        if cells.is_near:
+            found = _distances(moments.mean, cells, devices, None, moments, groups.tolist(), others, weights)
+        else:
+            shares = cells.group_shares(groups.tolist())
+            arguments, rest = [], iter(others)
+            for share in shares:
+                mine = Moments(*(moment[share.groups].cpu() for moment in moments))
+                part = weights and weights.part(share.groups)
+                theirs = list(itertools.islice(rest, len(share.groups)))
+                arguments.append((mine, range(len(share.groups)), theirs, part))
+            work = partial(_distances, moments.mean.cpu())
+            found = torch.cat(cells.map(shares, work, arguments, devices[:1]))
         if tick:
             tick(1)
-        return torch.empty_like(found).index_copy_(0, order.to(found.device), found)
+        return Distances(torch.empty_like(found).index_copy_(0, order.to(found.device), found))
 
 
 def _distances(
+    means: Tensor,
+    cells: Cells,
+    devices: Sequence[torch.device],
+    _: object,
+    moments: Moments,
+    groups: Sequence[int],
+    others: Sequence[Tensor],
+    weights: Columns | None,
+) -> Tensor:
+    """Distances of some groups of these cells from their others, end to end: shape ``(pairs, r)``.
+
+    `moments` are those of the cells' groups, and `means` those of all groups, of which `others` speaks.
+    """
+    device, met = devices[0], torch.tensor([len(y) for y in others])
+    means, moments = means.to(device), Moments(*(moment.to(device) for moment in moments))
+    n_replicates, n_features = means.shape[1:]
+    # Factors and differences of one group; the smaller the runs, the more threads share them.
+    cost, most = 8 * n_replicates * n_features * (n_features + met), CHUNK_BYTES[device.type]
+    runs = batches(cost, most if int(cost.sum()) > ALONE * most else int(cost.sum()))
+    parts = map_threads(
+        lambda run: _run(groups[run], [means[y] for y in others[run]], cells, moments, weights), runs, device
+    )
+    return torch.cat(list(track(parts, int(met.sum()), "covariances", unit="pairs", size=len)))
+
+
+def _run(
     groups: Sequence[int], others: Sequence[Tensor], cells: Cells, moments: Moments, weights: Columns | None
 ) -> Tensor:
-    """Distances of each group from its others, end to end: shape ``(pairs, r)``."""
     scale = moments.variance[list(groups)].sqrt_()
     factor = _factors(groups, scale, cells, moments, weights)
-    gaps = pad_sequence([moments.mean[y] - moments.mean[x] for x, y in zip(groups, others, strict=True)], True)
+    gaps = pad_sequence([mean - moments.mean[x] for x, mean in zip(groups, others, strict=True)], True)
     unbiased = scale * (moments.n[list(groups)] / (moments.n[list(groups)] - 1)).sqrt_()
     scaled = (gaps / unbiased[:, None]).permute(0, 2, 3, 1)  # groups, replicates, features, others
     values = torch.linalg.vector_norm(torch.linalg.solve_triangular(factor, scaled, upper=False), dim=2)

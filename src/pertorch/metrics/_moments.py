@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 
 import torch
 from torch import Tensor
 
 from pertorch.exec import map_threads
-from pertorch.metrics._base import REPLICATES, Metric, Needs, group_totals, over_pairs
+from pertorch.metrics._base import REPLICATES, Distances, Metric, Needs, group_totals, over_pairs
 from pertorch.ops import segment
 from pertorch.ops.segment import Moments
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs, Slab
     from pertorch.stats import Columns
 
+R = TypeVar("R")
 BATCH_BYTES = 256 * 2**20  # of one moment of all groups in the replicates evaluated together
 # Reduced at once: on a CPU by each thread, and so much that it stays in the core's cache.
 ENTRIES = {"cpu": 2**17, "cuda": 2**62}
@@ -63,13 +65,31 @@ def _moments_of_slab(slab: Slab, codes: NDArray[np.int64]) -> segment.PartialMom
 def _reduce(
     cells: Cells, device: torch.device, weights: Columns | None, dense: Callable[..., Any], sparse: Callable[..., Any]
 ) -> Any:
-    """A reduction of a few groups at a time, joined over all of them; of a file, weighted, in parts that fit.
+    """A reduction of the groups, in runs of them that fit in memory."""
+    return segment.join(by_groups(cells, device, weights, partial(_reduced, dense, sparse)))
+
+
+def by_groups(cells: Cells, device: torch.device, weights: Columns | None, work: Callable[..., R]) -> list[R]:
+    """``work(cells, devices, None, weights)`` of runs of groups: see :meth:`Cells.map`."""
+    if cells.is_near:
+        return [work(cells, [device], None, weights)]
+    shares = cells.group_shares()
+    return cells.map(shares, work, [(weights and weights.part(share.groups),) for share in shares], [device])
+
+
+def _reduced(
+    dense: Callable[..., Any],
+    sparse: Callable[..., Any],
+    cells: Cells,
+    devices: Sequence[torch.device],
+    _: object,
+    weights: Columns | None,
+) -> Any:
+    """A reduction of a few groups at a time, joined over all of them.
 
     Stored entries are added up as they are on the host; a GPU, and many columns of weights, had rather a dense product.
     """
-    if not cells.is_near:
-        near = ((part, weights and weights.part(run)) for run, part in cells.parts())
-        return segment.join([_reduce(part, device, columns, dense, sparse) for part, columns in near])
+    device = devices[0]
     as_stored = cells.matrix.is_sparse and device.type == "cpu" and weights is None
 
     def work(groups: slice) -> Any:
@@ -109,7 +129,7 @@ class MomentMetric(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
         moments = group_moments(cells, devices[0], weights)
 
         def between(x: Tensor, y: Tensor) -> Tensor:
@@ -118,7 +138,7 @@ class MomentMetric(Metric):
         values = over_pairs(pairs, moments.mean.device, 8 * moments.mean[0].numel(), between)
         if tick:
             tick(1)
-        return values
+        return Distances(values)
 
 
 @final

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pertorch.metrics._base import Metric
+from pertorch.metrics._base import Distances, Metric
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 class ResampledMetric(Metric):
     """A function of the cells themselves."""
 
-    unit: ClassVar[str] = "replicates"
-    in_memory: ClassVar[bool] = True
+    unit: ClassVar[str] = "pairs"
+    by_pairs: ClassVar[bool] = True
 
     @abstractmethod
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
-        """Distance of each pair, shape ``(p,)``."""
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
+        """Of each pair, shape ``(p,)``."""
 
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
-        """Replicates."""
-        del cells, pairs
-        return n_replicates
+        """Pairs, times replicates."""
+        del cells
+        return len(pairs) * n_replicates
 
     def _evaluate(
         self,
@@ -40,17 +39,17 @@ class ResampledMetric(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
+    ) -> Distances:
         pairs, columns = pairs.cpu(), []
         for replicate in [cells] if weights is None else map(cells.resampled, weights.on(devices[0]).T):
             try:
-                values = self.values(replicate, pairs, devices[0])
+                found = self.values(replicate, pairs, devices[0])
             except ValueError as error:
                 raise error if weights is None else ValueError(f"{error} (in a replicate)") from None
-            columns.append(values.double().to(devices[0]))
+            columns.append(found.map(lambda part: part[:, None].to(devices[0])))
             if tick:
-                tick(1)
-        return torch.stack(columns, 1)
+                tick(len(pairs))
+        return Distances.joined(columns, 1)
 
 
 class ArrayMetric(ResampledMetric):
@@ -60,11 +59,11 @@ class ArrayMetric(ResampledMetric):
     def between(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         """Distance of X, shape ``(n, p)``, from Y, shape ``(m, p)``."""
 
-    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Tensor:
+    def values(self, cells: Cells, pairs: Pairs, device: torch.device) -> Distances:
         """See :class:`ResampledMetric`."""
         del device
         host = torch.device("cpu")
         used = torch.unique(torch.cat([pairs.left, pairs.right])).tolist()
         rows = {g: cells.group(g, host).double().numpy() for g in used}
         both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-        return torch.tensor([self.between(rows[x], rows[y]) for x, y in both], dtype=torch.float64)
+        return Distances(torch.tensor([self.between(rows[x], rows[y]) for x, y in both], dtype=torch.float64))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, final
 import torch
 from torch import Tensor
 
-from pertorch.metrics._base import Metric
+from pertorch.metrics._base import Distances, Metric
 from pertorch.solvers.sinkhorn import Clouds, Rule, Sinkhorn, costs, solve
 
 if TYPE_CHECKING:
     from pertorch.data import Cells, Pairs
-    from pertorch.stats import Columns, Weights
+    from pertorch.stats import Columns
 
 DRAWN_BYTES = 2**28  # of the cells drawn in the replicates that are evaluated together
 NAMED = 5  # pairs that a warning names
@@ -49,7 +49,9 @@ class Wasserstein(Metric):
     name: ClassVar[str] = "wasserstein"
     unit: ClassVar[str] = "pairs of cells"
     is_distance: ClassVar[bool] = False
-    in_memory: ClassVar[bool] = True
+    by_pairs: ClassVar[bool] = True
+    jointly: ClassVar[bool] = True  # problems are iterated in padded batches
+    least: ClassVar[int] = 2**26  # a second or two of a core
     debiased: bool = False
     epsilon: float | None = None
     threshold: float = 1e-3
@@ -66,29 +68,6 @@ class Wasserstein(Metric):
         if self.relaxation is not None and not 1 <= self.relaxation < 2:
             raise ValueError(f"relaxation={self.relaxation!r} must lie in [1, 2), or be None.")
 
-    def evaluate(
-        self,
-        cells: Cells,
-        pairs: Pairs,
-        devices: Sequence[torch.device],
-        weights: Weights | None = None,
-        tick: Callable[[int], object] | None = None,
-    ) -> Tensor:
-        """See :class:`Metric`. Warns once, naming the pairs that did not converge.
-
-        Of a sparse matrix no more rows are dense at once than the budget allows, but those of one pair, and all of them
-        with weights, which are drawn for all groups.
-        """
-        self.needs.check(self.name, cells, pairs)
-        cells, pairs = cells.near(always=self.in_memory), pairs.cpu()
-        if weights is None:
-            plan = cells.pair_batches(pairs, devices[0], dense=cells.matrix.is_sparse)
-            parts, along = [self._solve(cells.some(met), local, devices, None, tick) for _, met, local in plan], 0
-        else:
-            parts, along = [self._solve(cells, pairs, devices, w, tick) for w in self.replicates(cells, weights)], 1
-        self._warn(cells, pairs, torch.cat([part.converged for part in parts], along))
-        return torch.cat([part.cost for part in parts], along)
-
     def batch(self, cells: Cells) -> int:
         """Replicates whose cells fit in `DRAWN_BYTES`."""
         nbytes = int(cells.offsets[-1]) * cells.n_features * cells.matrix.dtype.itemsize
@@ -96,10 +75,11 @@ class Wasserstein(Metric):
 
     def cost(self, cells: Cells, pairs: Pairs, n_replicates: int = 1) -> int:
         """Pairs of cells, in each replicate."""
-        return int(self._pairs_of_cells(cells, pairs).sum()) * n_replicates
+        return int(self.weigh(cells, pairs.cpu()).sum()) * n_replicates
 
-    def _pairs_of_cells(self, cells: Cells, pairs: Pairs) -> Tensor:
-        left, right = cells.sizes[pairs.left.cpu()], cells.sizes[pairs.right.cpu()]
+    def weigh(self, cells: Cells, pairs: Pairs) -> Tensor:
+        """Pairs of cells."""
+        left, right = cells.sizes[pairs.left], cells.sizes[pairs.right]
         return left * right + self.debiased * (left * left + right * right)
 
     def _evaluate(
@@ -109,25 +89,17 @@ class Wasserstein(Metric):
         devices: Sequence[torch.device],
         weights: Columns | None,
         tick: Callable[[int], object] | None,
-    ) -> Tensor:
-        return self._solve(cells, pairs, devices, weights, tick).cost
-
-    def _solve(
-        self,
-        cells: Cells,
-        pairs: Pairs,
-        devices: Sequence[torch.device],
-        weights: Columns | None,
-        tick: Callable[[int], object] | None,
-    ) -> Sinkhorn:
-        """Costs of all pairs in some replicates, and how they were reached: ``(p, r)`` each."""
+    ) -> Distances:
         device, n_replicates = devices[0], 1 if weights is None else weights.n_replicates
         rows, drawn = cells.on(device), None if weights is None else weights.on(device)
         clouds = Clouds.of(rows.double() if self.threshold < 1e-4 else rows, cells.offsets, drawn)
         replicate = torch.arange(n_replicates, device=device) * len(cells.sizes)
         left, right = (side.to(device)[:, None] + replicate for side in (pairs.left, pairs.right))
-        done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick)
-        return Sinkhorn(*(t.reshape(left.shape) for t in done))
+        told: list[int] = []
+        done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick and _both(told.append, tick))
+        if tick:  # cells that were not drawn, and pairs whose costs are all equal
+            tick(self.cost(cells, pairs, n_replicates) - sum(told))
+        return Distances(done.cost.reshape(left.shape), done.converged.reshape(left.shape))
 
     def _transport(
         self,
@@ -147,11 +119,9 @@ class Wasserstein(Metric):
         iterations, error = (t.view(3, -1).amax(0) for t in (done.iterations, done.marginal_error))
         return Sinkhorn(xy - (xx + yy) / 2, converged, iterations, error)
 
-    def _warn(self, cells: Cells, pairs: Pairs, converged: Tensor) -> None:
-        failed = torch.nonzero(~converged.all(1))[:, 0].cpu()
-        if not len(failed):
-            return
-        pairs, names = pairs.cpu(), cells.groups.names
+    def warn(self, cells: Cells, pairs: Pairs, converged: Tensor) -> None:
+        """Name the pairs."""
+        failed, names = torch.nonzero(~converged.all(1))[:, 0], cells.groups.names
         both = [(names[int(pairs.left[p])], names[int(pairs.right[p])]) for p in failed[:NAMED]]
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         where = "" if converged.shape[1] == 1 else f", in up to {int((~converged).sum(1).max())} replicates each"
@@ -162,3 +132,7 @@ class Wasserstein(Metric):
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _both(first: Callable[[int], object], second: Callable[[int], object]) -> Callable[[int], object]:
+    return lambda n: (first(n), second(n))

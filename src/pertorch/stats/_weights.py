@@ -27,8 +27,8 @@ class Weights(ABC):
         Cells are in group order, as in :class:`pertorch.data.Cells`.
         """
 
-    def part(self, groups: slice) -> Weights | None:
-        """The weights of a run of groups, if they can be had without the others."""
+    def part(self, groups: slice | list[int]) -> Weights | None:
+        """The weights of some groups, if they can be had without the others."""
         del groups
         return None
 
@@ -70,11 +70,11 @@ class Columns:
             return part.columns(self.start, self.stop, device)
         return self.on(device)[int(self.offsets[first]) : int(self.offsets[last])]
 
-    def part(self, groups: slice) -> Columns:
-        """The replicates of a run of groups."""
-        weights, cuts = self.weights.part(groups), self.offsets[groups.start : groups.stop + 1]
+    def part(self, groups: slice | list[int]) -> Columns:
+        """The replicates of some groups."""
+        weights, sizes = self.weights.part(groups), self.offsets.diff()[groups]
         assert weights is not None
-        return Columns(weights, cuts - cuts[0], self.start, self.stop)
+        return Columns(weights, torch.nn.functional.pad(sizes.cumsum(0), (1, 0)), self.start, self.stop)
 
 
 @final
@@ -128,7 +128,7 @@ class Bootstrap(Weights):
             counts.scatter_add_(0, chosen, counts.new_ones(1, 1).expand_as(chosen))
         return counts
 
-    def part(self, groups: slice) -> Bootstrap:
+    def part(self, groups: slice | list[int]) -> Bootstrap:
         """See :class:`Weights`."""
-        cuts = self.offsets[groups.start : groups.stop + 1]
-        return replace(self, offsets=cuts - cuts[0], keys=self.keys[groups])
+        sizes = self.offsets.diff()[groups]
+        return replace(self, offsets=torch.nn.functional.pad(sizes.cumsum(0), (1, 0)), keys=self.keys[groups])

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pertorch._settings import seed_or_default
 from pertorch.data import Cells, Groups, Pairs, open_matrix
 from pertorch.data._frames import labels
-from pertorch.exec import TASKS, compute_tasks, map_devices, progress_bar, resolve_devices
+from pertorch.exec import map_devices, progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
-from pertorch.ops.segment import batches
 from pertorch.stats import Given, Permutations
 from pertorch.tl import _contrasts
 from pertorch.tl._arguments import whole_number
@@ -160,7 +159,7 @@ class DistanceTest:
         distance, pvalue = np.zeros(len(distinct)), np.ones(len(distinct))
         if len(distinct):
             self._metric.needs.check(self.metric, cells, distinct)
-            cells = cells.near(always=self._metric.in_memory)
+            cells = cells.near()
             metric = self._metric.bound(cells, devices[0])
             evaluated, where = distinct.distinct(len(groups.names), symmetric=metric.symmetric)
             distance = metric.evaluate(cells, evaluated, devices)[:, 0].cpu()[where].numpy()
@@ -203,45 +202,24 @@ def _nulls(
     tick: Callable[[int], object],
 ) -> NDArray[np.float64]:
     """Null distribution of each pair, ``(pairs, replicates)``, by the metric's own way where it has one."""
-    plan = cells.pair_batches(pairs, devices[0], dense=isinstance(metric, KernelMetric))
-    if cells.matrix.is_dask:
-        return _nulls_by_tasks(metric, cells, list(plan), permutations, devices[0], tick)
-    return np.concatenate(
-        [_nulls_of(metric, cells.some(met), local, permutations[run], devices, tick) for run, met, local in plan]
-    )
-
-
-def _nulls_by_tasks(
-    metric: Metric,
-    cells: Cells,
-    plan: Sequence[tuple[slice, list[int], Pairs]],
-    permutations: Sequence[Permutations],
-    device: torch.device,
-    tick: Callable[[int], object],
-) -> NDArray[np.float64]:
-    """By the workers of Dask: shares of the pairs, each with the cells that are in memory together."""
-    from dask.delayed import delayed
-
-    tasks, done, there = [], [], [torch.device(device.type)]
     n_cells = torch.tensor([p.n_cells for p in permutations])
-    for run, met, local in plan:
-        gathered = cells.some_task(met)
-        for share in batches(n_cells[run], max(1, int(n_cells.sum()) // TASKS)):
-            some, mine = Pairs(local.left[share], local.right[share]), permutations[run][share]
-            tasks.append(delayed(_nulls_of)(metric, gathered, some, mine, there, None))
-            done.append(len(mine) * mine[0].n_replicates)
-    return np.concatenate(compute_tasks(tasks, lambda i: tick(done[i])))
+    shares = cells.pair_shares(pairs, devices[0], n_cells, dense=isinstance(metric, KernelMetric))
+    mine = [[permutations[p] for p in share.which.tolist()] for share in shares]
+    arguments = [(metric, share.pairs, some) for share, some in zip(shares, mine, strict=True)]
+    costs = [sum(p.n_replicates for p in some) for some in mine]
+    found = np.concatenate(cells.map(shares, _nulls_of, arguments, devices, tick, costs))
+    return found[np.argsort(torch.cat([share.which for share in shares]).numpy())]
 
 
 def _nulls_of(
-    metric: Metric,
     cells: Cells,
-    pairs: Pairs,
-    permutations: Sequence[Permutations],
     devices: Sequence[torch.device],
     tick: Callable[[int], object] | None,
+    metric: Metric,
+    pairs: Pairs,
+    permutations: Sequence[Permutations],
 ) -> NDArray[np.float64]:
-    """Of pairs whose cells fit in memory together."""
+    """Of pairs whose cells are in memory together."""
     if isinstance(metric, KernelMetric):
         return kernel_nulls(metric, cells, pairs, permutations, devices, tick).numpy()
 
