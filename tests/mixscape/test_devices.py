@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pertorch
-from pertorch.tl import _blocks, _classify, _compare, _mixscale
+from pertorch.tl import _blocks, _classify, _compare, _map_targets, _mixscale
 
 from .screens import simulate
 
@@ -43,8 +43,8 @@ def test_the_same_bits_on_two_devices(kind, method, monkeypatch):
     monkeypatch.setattr(pertorch.settings, "device", kind)
     monkeypatch.setitem(_blocks.BATCH_BYTES, kind, 1)
     worked = []
-    real = _blocks.read_controls
-    monkeypatch.setattr(_blocks, "read_controls", lambda *args: worked.append(args[-1]) or real(*args))
+    real = _map_targets.read_controls
+    monkeypatch.setattr(_map_targets, "read_controls", lambda *args: worked.append(args[-1]) or real(*args))
     (markers, one), (again, two) = (run(monkeypatch, some, method) for some in (devices[:1], devices))
     assert len(worked) == 5 + 2 * 5  # one for each split of each call, then one for each device
     pd.testing.assert_frame_equal(markers, again, check_exact=True)

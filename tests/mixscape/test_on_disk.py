@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 import pertorch
 from mixscape.screens import simulate
-from pertorch.tl import _parts, _store
+from pertorch.solvers.projection import Controls
+from pertorch.tl import _blocks, _parts, _store
 from pertorch.tl._gathered import Gathered
+from pertorch.tl._screen import Screen
 from testing.pertorch import unchanged
 
 SPLIT = {"split_by": "replicate"}
@@ -128,16 +131,40 @@ def test_classes_and_scores(screen, stored, verb, signature, options):
 
 
 @pytest.mark.parametrize("verb", ["mixscape", "mixscale"])
-def test_targets_in_parts(screen, stored, verb, monkeypatch):
-    """With other targets beside it, a target's batch is padded otherwise: a fit ends elsewhere within its tolerance."""
-    parts = []
-    monkeypatch.setattr(_parts, "Gathered", lambda *args: parts.append(args) or Gathered(*args))
-    expected = _run(screen, {"materialize": False}, {}, verb)
+@pytest.mark.parametrize("options", [{}, SPLIT])
+def test_targets_in_parts(screen, stored, verb, options, monkeypatch):
+    """Of a matrix that is read for one batch at a time, the batches are the same, and so are the bits."""
+    monkeypatch.setitem(_blocks.BATCH_BYTES, "cpu", 1)
+    parts, real = [], Gathered.read
+    monkeypatch.setattr(Gathered, "read", lambda *args: parts.append(args) or real(*args))
+    expected = _run(screen, {"materialize": False}, options, verb)
     assert not parts
-    with pertorch.settings.override(memory_gb=3e-4):
-        found = _run(stored, {}, {}, verb)
-    assert len(parts) > 1
-    pd.testing.assert_frame_equal(found.obs, expected.obs, check_exact=False, rtol=1e-6, atol=1e-6)
+    monkeypatch.setattr(_parts, "memory_budget", lambda _: 1)
+    found = _run(stored, {}, options, verb)
+    tested = expected.uns[f"{verb}_status"]["mean_score" if verb == "mixscale" else "n_iter"].notna()
+    assert len(parts) == tested.sum() > 1
+    pd.testing.assert_frame_equal(found.obs, expected.obs, check_exact=True)
+    pd.testing.assert_frame_equal(found.uns[f"{verb}_status"], expected.uns[f"{verb}_status"], check_exact=True)
+
+
+def test_batches_depend_on_the_screen_alone(screen):
+    """Not on threads, nor on the budget; and a marker adds up its controls alike in whatever company."""
+    split = Screen.from_obs(screen, "target", "NT").splits[0]
+    split = split.only(np.arange(len(split.targets)).repeat(30))
+    markers = [np.arange(5)] * len(split.targets)
+    cut, threads = [], torch.get_num_threads()
+    for n_threads, memory_gb in ((1, None), (2, 1e-4), (7, 1.0)):
+        torch.set_num_threads(n_threads)
+        with pertorch.settings.override(memory_gb=memory_gb):
+            cut.append([batch.tolist() for batch in _blocks.cut_batches(split, markers, torch.device("cpu"))])
+    values = torch.rand(65, 40_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alone = [Controls.of(values[i : i + 1]) for i in range(len(values))]
+    together = Controls.of(values)
+    torch.set_num_threads(threads)
+    assert cut[0] == cut[1] == cut[2]
+    assert len(cut[0]) == 4
+    for part in ("mean", "scatter"):
+        assert torch.cat([getattr(of, part) for of in alone]).equal(getattr(together, part))
 
 
 def test_lda(screen, stored):

@@ -7,6 +7,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from pertorch.exec import map_threads
+
 MARKERS_AT_ONCE = 64
 
 
@@ -28,11 +30,9 @@ class Controls(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor) -> Controls:
-        """With their moments."""
-        mean = values.mean(1)
-        parts = zip(values.split(MARKERS_AT_ONCE), mean.split(MARKERS_AT_ONCE), strict=True)
-        scatter = [(part - centre[:, None]).square_().sum(1) for part, centre in parts]
-        return cls(values, mean, torch.cat(scatter))
+        """With their moments, each in one thread: several would add up a marker that is alone in another order."""
+        found = zip(*map_threads(_moments, values.split(MARKERS_AT_ONCE), values.device), strict=True)
+        return cls(values, *map(torch.cat, found))
 
 
 @final
@@ -161,6 +161,11 @@ def project_without_each(targets: Targets, controls: Controls, frame: Frame, cli
         v = x.mean(0) - y.mean(1)
         out.append(LeftOut(without_each(x, v), without_each(y.T, v)))
     return out
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    mean = values.mean(1)
+    return mean, (values - mean[:, None]).square_().sum(1)
 
 
 def _scaled(targets: Targets, controls: Controls, frame: Frame, b: int, clip: float | None) -> tuple[Tensor, Tensor]:

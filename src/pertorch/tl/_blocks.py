@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple, TypeVar, final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix
-from pertorch.exec import map_devices, map_threads, track, upload
+from pertorch.exec import upload
 from pertorch.solvers.projection import Controls, Targets
 from pertorch.tl._gathered import Gathered
 from pertorch.tl._operator import Reader, Signature, StoredSignature
@@ -24,47 +23,31 @@ BATCH_BYTES = {"cpu": 2**27, "cuda": 2**31}
 SLAB_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of cells at all markers
 # Float64 values that a solver holds for each point of a mixture: five powers, their masked copy, and the E step.
 PER_POINT = 16
-FEW_TARGETS = 8  # fewer at once do not pay
-GPU_BATCHES = 4  # at least, so that several GPUs have something to share
-
-R = TypeVar("R")
+FEW_TARGETS = {"cpu": 8, "cuda": 1}  # fewer at once do not pay
+BATCHES = 4  # at least, so that several threads or GPUs have something to share; more would cost more
 
 
-def map_targets(
-    work: Callable[[Targets, Controls], R],
-    signature: Signature,
-    split: Split,
-    markers: Markers,
-    devices: Sequence[torch.device],
-    name: str,
-) -> Iterator[tuple[NDArray[np.int64], R]]:
-    """What `work` gives for each batch of the targets that have markers, the batches divided among devices by cost.
+@final
+class Batch(NamedTuple):
+    """Cells of some targets, and each one's markers."""
 
-    `name` is what a progress bar says.
-    """
-    batches = cut_batches(split, markers, devices[0])
-    union = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *markers]))
+    cells: list[NDArray[np.int64]]
+    markers: list[NDArray[np.int64]]
 
-    def on_device(device: torch.device, run: slice) -> list[tuple[NDArray[np.int64], R]]:
-        if not (mine := batches[run]):
-            return []
-        controls = read_controls(signature, split, union, device)
-        read = target_reader(signature, split, markers, union, device)
-        done = zip(mine, map_threads(lambda batch: work(read(batch), controls), mine, device), strict=True)
-        return list(track(done, sum(map(len, mine)), name, unit="targets", size=lambda both: len(both[0])))
-
-    def cost() -> torch.Tensor:
-        return torch.tensor([int(split.sizes[batch].sum()) + len(batch) * len(split.controls) for batch in batches])
-
-    return itertools.chain.from_iterable(map_devices(devices, cost, on_device))
+    @classmethod
+    def of(cls, split: Split, markers: Markers, targets: NDArray[np.int64]) -> Batch:
+        """Of targets of a split, by position."""
+        return cls([split.cells(h) for h in targets], [markers[h] for h in targets])
 
 
-def read_controls(signature: Signature, split: Split, union: NDArray[np.int64], device: torch.device) -> Controls:
+def read_controls(
+    signature: Signature, controls: NDArray[np.int64], union: NDArray[np.int64], device: torch.device
+) -> Controls:
     """The controls at the union of all markers."""
-    values = torch.empty(len(union), len(split.controls), dtype=torch.float64, device=device)
+    values = torch.empty(len(union), len(controls), dtype=torch.float64, device=device)
     if len(union):
         read = _reader(signature, union, device)
-        for start, rows in _slabs(torch.from_numpy(split.controls).to(device), len(union)):
+        for start, rows in _slabs(torch.from_numpy(controls).to(device), len(union)):
             values[:, start : start + len(rows)] = read(rows).T
     return Controls.of(values)
 
@@ -72,15 +55,12 @@ def read_controls(signature: Signature, split: Split, union: NDArray[np.int64], 
 def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[NDArray[np.int64]]:
     """The targets that have markers, by position in the split, in batches for :func:`target_reader`.
 
-    Targets of like size go together, so that little of a batch is padding; on a CPU every thread gets some. The number
-    of devices has no say: what is added up over padded cells depends, in its last bits, on the padding.
+    Targets of like size go together, so that little of a batch is padding. Threads, devices and the budget have no say:
+    what is added up over padded cells depends, in its last bits, on the padding.
     """
     kept = np.array([h for h, genes in enumerate(markers) if len(genes)], dtype=np.int64)
     kept = kept[np.argsort(-split.sizes[kept], kind="stable")]
-    if device.type == "cpu":
-        most = max(FEW_TARGETS, -(-len(kept) // (2 * torch.get_num_threads())))
-    else:
-        most = -(-len(kept) // GPU_BATCHES)
+    most = max(FEW_TARGETS[device.type], -(-len(kept) // BATCHES))
     batches, start = [], 0
     while start < len(kept):
         n, k, stop = int(split.sizes[kept[start]]), 0, start
@@ -95,24 +75,21 @@ def cut_batches(split: Split, markers: Markers, device: torch.device) -> list[ND
     return batches
 
 
-def target_reader(
-    signature: Signature, split: Split, markers: Markers, union: NDArray[np.int64], device: torch.device
-) -> Callable[[NDArray[np.int64]], Targets]:
+def target_reader(signature: Signature, union: NDArray[np.int64], device: torch.device) -> Callable[[Batch], Targets]:
     """A function of a batch of targets that gives their cells, each at its own markers."""
     read = way_to_read(signature, union, device)
 
-    def of_batch(batch: NDArray[np.int64]) -> Targets:
-        chosen = [markers[h] for h in batch.tolist()]
-        n, k = int(split.sizes[batch].max()), max(map(len, chosen))
-        inside = np.arange(n) < split.sizes[batch][:, None]
-        used = np.arange(k) < np.array([len(genes) for genes in chosen])[:, None]
+    def of_batch(batch: Batch) -> Targets:
+        sizes, n_genes = (np.array([len(of) for of in each]) for each in batch)
+        n, k = int(sizes.max()), int(n_genes.max())
+        inside, used = np.arange(n) < sizes[:, None], np.arange(k) < n_genes[:, None]
         # Where a target has fewer markers than another its first one stands, which costs no access to memory.
-        genes = np.stack([np.concatenate([of, np.full(k - len(of), of[0])]) for of in chosen])
+        genes = np.stack([np.concatenate([of, np.full(k - len(of), of[0])]) for of in batch.markers])
         at = np.searchsorted(union, genes)
-        cells = np.zeros((len(batch), n), dtype=np.int64)
-        cells[inside] = np.concatenate([split.cells(h) for h in batch.tolist()])
+        cells = np.zeros((len(sizes), n), dtype=np.int64)
+        cells[inside] = np.concatenate(batch.cells)
         there = tuple(torch.from_numpy(x).to(device) for x in (inside, np.where(used, at, 0), used))
-        values = read(Wanted(cells, inside, genes, at, [len(of) for of in chosen]), device)
+        values = read(Wanted(cells, inside, genes, at, n_genes.tolist()), device)
         return Targets(values.mul_(there[0][:, :, None] & there[2][:, None]), *there)
 
     return of_batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pertorch.exec import resolve_devices
 from pertorch.solvers.projection import Controls, Targets
 from pertorch.solvers.responders import Responders, find_responders
-from pertorch.tl._blocks import map_targets
+from pertorch.tl._map_targets import map_targets
 from pertorch.tl._operator import Signature
 from pertorch.tl._positions import Positions, frames, inside, labels_of
 from pertorch.tl._screen import Screen, Split
@@ -90,21 +91,22 @@ def classify(
     """Call the responding cells of one split into `calls`."""
     tested = testable(split, markers, least)
     calls.status.append(Status(split, markers, tested))
-
-    def work(targets: Targets, controls: Controls) -> Responders:
-        found = find_responders(
-            targets,
-            controls,
-            n_refinements=n_refinements,
-            min_cells=least,
-            scale=scale,
-            with_controls=with_controls,
-            options=options,
-        )
-        return found.host(controls=projections)
-
+    work = partial(
+        _responders,
+        n_refinements=n_refinements,
+        min_cells=least,
+        scale=scale,
+        with_controls=with_controls,
+        projections=projections,
+        options=options,
+    )
     for batch, found in map_targets(work, signature, split, tested, resolve_devices(), "mixscape"):
         calls.take(split, batch, found, projections=projections)
+
+
+def _responders(targets: Targets, controls: Controls, *, projections: bool, **how: Any) -> Responders:
+    """Of a batch, in host memory."""
+    return find_responders(targets, controls, **how).host(controls=projections)
 
 
 def _classes(screen: Screen, kind: NDArray[np.int64], names: NDArray[Any], perturbation_type: str) -> pd.Categorical:

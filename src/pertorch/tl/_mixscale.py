@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -14,12 +15,11 @@ from pertorch.data import check_writable, obs_column
 from pertorch.exec import resolve_devices
 from pertorch.solvers.projection import Controls, Frame, Targets, project_clipped, project_without_each
 from pertorch.solvers.responders import project_targets
-from pertorch.tl._blocks import map_targets
 from pertorch.tl._compare import TestMethod
+from pertorch.tl._map_targets import map_targets
 from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale_markers import Search, top_markers
 from pertorch.tl._operator import find_signature
-from pertorch.tl._parts import in_parts
 from pertorch.tl._scores import Line, Scores
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 from pertorch.tl._status import Status, testable
@@ -128,26 +128,31 @@ def mixscale(
     markers = top_markers(adata, screen, search, de_genes_by_target, de_layer)
     scores = Scores(np.zeros(adata.n_obs))
 
-    def work(targets: Targets, controls: Controls) -> Line:
-        frame = Frame.over_all(targets, controls, scale=scale)
-        line = (
-            project_targets(targets, controls, scale=scale)
-            if clip is None
-            else project_clipped(targets, controls, frame, clip)
-        )
-        left_out = project_without_each(targets, controls, frame, clip) if store_projections else []
-        return Line.of(line, left_out, controls=score_controls, positions=store_projections)
-
-    for near, split, found in in_parts(signature, screen.splits, markers, min_de_genes):
+    work = partial(_line, scale=scale, clip=clip, controls_too=score_controls, positions=store_projections)
+    for split, found in zip(screen.splits, markers, strict=True):
         tested = testable(split, found, min_de_genes)
         scores.status.append(Status(split, found, tested))
-        for batch, line in map_targets(work, near, split, tested, resolve_devices(), "mixscale"):
+        for batch, line in map_targets(work, signature, split, tested, resolve_devices(), "mixscale"):
             scores.take(split, batch, line, tested, controls=score_controls, positions=store_projections)
     warn_of_single_cells(screen)
     target = target_of(adata, copy=copy)
     scores.write(target, screen, new_class_name, pert_key, controls=score_controls, positions=store_projections)
     target.uns["mixscale_de_genes"] = _names(screen, markers, adata.var_names, min_de_genes)
     return target if copy else None
+
+
+def _line(
+    targets: Targets, controls: Controls, *, scale: bool, clip: float | None, controls_too: bool, positions: bool
+) -> Line:
+    """Of a batch: see :meth:`Line.of`."""
+    frame = Frame.over_all(targets, controls, scale=scale)
+    line = (
+        project_targets(targets, controls, scale=scale)
+        if clip is None
+        else project_clipped(targets, controls, frame, clip)
+    )
+    left_out = project_without_each(targets, controls, frame, clip) if positions else []
+    return Line.of(line, left_out, controls=controls_too, positions=positions)
 
 
 def _names(screen: Screen, markers: list[list[NDArray[np.int64]]], genes: pd.Index, least: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from pertorch.tl._marker_sets import marker_sets
 from pertorch.tl._markers import warn_of_single_cells
 from pertorch.tl._mixscale import mixscale
 from pertorch.tl._operator import find_signature
-from pertorch.tl._parts import in_parts
 from pertorch.tl._plots import plot_heatmap
 from pertorch.tl._screen import Screen, check_choice, check_least, target_of
 from pertorch.tl._signature import perturbation_signature
@@ -148,10 +147,10 @@ def mixscape(
         pval_cutoff=pval_cutoff,
     )
     calls = Calls.none(adata.n_obs)
-    for near, split, markers in in_parts(signature, screen.splits, sets, min_de_genes):
+    for split, markers in zip(screen.splits, sets, strict=True):
         classify(
             calls,
-            near,
+            signature,
             split,
             markers,
             n_refinements=iter_num,
