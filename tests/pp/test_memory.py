@@ -122,21 +122,25 @@ def test_fits_are_divided_among_devices(monkeypatch, method):
     assert len(runs) == (2 if "beta" in method else 3)
 
 
+@pytest.fixture(scope="module")
+def large():
+    return screen(400_000, 40, 0.5)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("method", METHODS)
-def test_a_gpu_that_is_full(caplog, method):
-    """80 MB beyond what is in use: less than a pass over all counts takes, more than one over a slab."""
-    adata, device = screen(100_000, 40, 0.5), torch.device("cuda", 0)
+@pytest.mark.parametrize("method", ["threshold", "maximum", *FITS])
+def test_a_gpu_that_is_full(large, caplog, method):
+    """150 MB are left: the counts take 52, a pass over all of them as much again two or three times."""
+    device = torch.device("cuda", 0)
     with settings.override(device="cuda:0"):
-        truth = assign(adata, method)
+        truth = assign(large, method)
         torch.cuda.empty_cache()
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 80e6) / total, device)
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 150e6) / total, device)
         try:
             with caplog.at_level(logging.WARNING, "pertorch"):
-                found = assign(adata, method)
+                found = assign(large, method)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
     assert_same(found, truth, rel=1e-9)
-    if method in ("threshold", "maximum", "poisson_gauss"):
-        assert "cuda:0 ran out of memory: done with slabs of at most" in caplog.text
+    assert "cuda:0 ran out of memory: done with slabs of at most" in caplog.text or method == "gauss"

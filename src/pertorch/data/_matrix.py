@@ -27,7 +27,7 @@ from pertorch.data._storage import (
     cut,
     open_storage,
 )
-from pertorch.exec import Kept, may_keep, read_ahead
+from pertorch.exec import Kept, may_keep, read_ahead, upload
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -309,7 +309,8 @@ def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:
     """CSR as a dense tensor on `device`, to which only the stored entries travel."""
     if device.type == "cpu":
         return torch.from_numpy(rows.toarray())
-    values, column, counts = (torch.from_numpy(a).to(device) for a in (rows.data, rows.indices, np.diff(rows.indptr)))
+    parts = (rows.data, rows.indices, np.diff(rows.indptr))
+    values, column, counts = (upload(torch.from_numpy(part), device) for part in parts)
     out = torch.zeros(rows.shape, dtype=values.dtype, device=device)
     return out.index_put_((torch.repeat_interleave(counts.long()), column.long()), values)
 

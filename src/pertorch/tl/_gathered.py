@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix
-from pertorch.exec import memory_budget
+from pertorch.exec import memory_budget, upload
 
 SLAB_SHARE = 8  # of the budget: two slabs are in memory, and a copy of one
 
@@ -92,4 +92,4 @@ class Gathered:
                 raise LookupError("cells or genes that were not gathered")
             mine = np.flatnonzero(block == b)
             out[mine] = self._values[b][np.ix_(self._place[cells[mine]], at)]
-        return torch.from_numpy(out).to(index.device)
+        return upload(torch.from_numpy(out), index.device)
