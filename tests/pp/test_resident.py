@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from pertorch.data import DeviceCsr
 from pertorch.pp import _resident
 from pertorch.pp._counts import above, open_counts
 from pertorch.pp._histograms import histograms
 from pertorch.pp._max_guide import largest_guide
-from pertorch.pp._resident import Resident
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -22,11 +22,7 @@ def simulate(dtype=np.float32, seed=0):
 
 
 def put(csr, device):
-    return Resident(*(torch.from_numpy(a).to(device) for a in (csr.data, csr.indices)), indptr(csr).to(device), 30)
-
-
-def indptr(csr):
-    return torch.from_numpy(csr.indptr.astype(np.int64))
+    return DeviceCsr.uploaded((csr.data, csr.indices, csr.indptr.astype(np.int64)), 30, torch.device(device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -35,16 +31,16 @@ def test_as_in_memory(device, dtype, monkeypatch):
     csr = simulate(dtype)
     on_gpu, host = put(csr, device), open_counts(csr)
     monkeypatch.setattr(_resident, "_PASS", 1000)
-    assert on_gpu.is_sound()
-    ours, truth = on_gpu.histograms(), histograms(host, torch.device("cpu"))
+    assert _resident.is_sound(on_gpu)
+    ours, truth = _resident.histograms(on_gpu), histograms(host, torch.device("cpu"))
     for mine, other in ((ours.offsets, truth.offsets), (ours.values, truth.values), (ours.times, truth.times)):
         assert mine.tolist() == other.tolist()
     for threshold in (np.array(2.0), np.where(np.arange(30) % 7, np.arange(30.0), np.nan)):
-        found, expected = on_gpu.above(threshold), above(host, threshold)
+        found, expected = _resident.above(on_gpu, threshold), above(host, threshold)
         assert found.dtype == expected.dtype == np.int8
         for part in ("data", "indices", "indptr"):
             np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
-    for found, expected in zip(on_gpu.largest(), largest_guide(host), strict=True):
+    for found, expected in zip(_resident.largest(on_gpu), largest_guide(host), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -53,7 +49,7 @@ def test_as_in_memory(device, dtype, monkeypatch):
 def test_what_needs_mending_or_is_no_count_is_seen(device, bad):
     csr = simulate()
     csr.data[77] = bad
-    assert not put(csr, device).is_sound()
+    assert not _resident.is_sound(put(csr, device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -62,15 +58,15 @@ def test_rows_out_of_order_are_seen(device):
     row = int(np.flatnonzero(np.diff(csr.indptr) >= 2)[-1])
     pair = slice(csr.indptr[row], csr.indptr[row] + 2)
     csr.indices[pair] = csr.indices[pair][::-1].copy()
-    assert not put(csr, device).is_sound()
+    assert not _resident.is_sound(put(csr, device))
     csr.indices[pair] = csr.indices[pair][0]
-    assert not put(csr, device).is_sound(), "a repeated entry"
+    assert not _resident.is_sound(put(csr, device)), "a repeated entry"
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_nothing_there(device):
     csr = sp.csr_matrix((500, 30), dtype=np.float32)
     on_gpu = put(csr, device)
-    assert on_gpu.is_sound()
-    assert on_gpu.above(np.array(1.0)).nnz == 0
-    assert set(on_gpu.largest()[0]) == {-1}
+    assert _resident.is_sound(on_gpu)
+    assert _resident.above(on_gpu, np.array(1.0)).nnz == 0
+    assert set(_resident.largest(on_gpu)[0]) == {-1}

@@ -31,6 +31,21 @@ def histograms(codes, present):
     return tally.histograms()
 
 
+def by_depth(counts, depth, batch):
+    """Strata of cells, and histograms of each guide in each batch: those of the first batch have fewer strata."""
+    n_batches, depths = batch.max() + 1, np.unique(depth)
+    strata = Strata(*torch.zeros(2, n_batches, len(depths), dtype=torch.float64))
+    place = np.zeros(N, dtype=np.int64)
+    for b in range(n_batches):
+        values, place[batch == b], cells = np.unique(depth[batch == b], return_inverse=True, return_counts=True)
+        strata.depth[b, : len(values)], strata.cells[b, : len(values)] = map(torch.from_numpy, (values, cells))
+    codes, present = (np.zeros((N, counts.shape[1] * n_batches), dtype=np.int64) for _ in range(2))
+    columns = np.arange(counts.shape[1]) * n_batches + batch[:, None]
+    np.put_along_axis(codes, columns, counts * len(depths) + place[:, None], 1)
+    np.put_along_axis(present, columns, counts > 0, 1)
+    return strata, histograms(codes, present)
+
+
 def at_most_any_local_minimum(loss, objective, points, bounds):
     best = min(scipy_minimize(objective, x, method="L-BFGS-B", bounds=bounds).fun for x in points)
     assert loss <= best + 1e-6 * abs(best)
@@ -149,14 +164,7 @@ class TestDepth:
         rng = np.random.default_rng(1)
         batch = rng.integers(0, n_batches, N)
         depth = counts.sum(1) + rng.integers(0, 4, N)  # some more guides, not looked at here
-        pairs, stratum, cells = np.unique(depth * n_batches + batch, return_inverse=True, return_counts=True)
-        strata = Strata(
-            torch.from_numpy(pairs // n_batches).double(),
-            torch.from_numpy(pairs % n_batches),
-            torch.from_numpy(cells).double(),
-            n_batches,
-        )
-        found = histograms(counts * len(pairs) + stratum[:, None], counts > 0)
+        strata, found = by_depth(counts, depth, batch)
         fits = fit_depth_mixture(FAMILIES[family], found, strata, max_iter=100, tol=1e-7)
         assert fits.converged.all()
         for g in range(3):
@@ -173,19 +181,12 @@ class TestDepth:
     def test_posterior_is_that_of_the_parameters(self):
         counts = guides()
         depth = counts.sum(1)
-        values, stratum, cells = np.unique(depth, return_inverse=True, return_counts=True)
-        strata = Strata(
-            torch.from_numpy(values).double(),
-            torch.zeros(len(values), dtype=torch.int64),
-            torch.from_numpy(cells).double(),
-            1,
-        )
-        found = histograms(counts * len(values) + stratum[:, None], counts > 0)
+        strata, found = by_depth(counts, depth, np.zeros(N, dtype=np.int64))
         fits = fit_depth_mixture(FAMILIES["poisson"], found, strata, max_iter=100, tol=1e-7)
         for g in range(3):
             entries = slice(*found.offsets[g : g + 2].tolist())
-            x, s = np.divmod(found.values[entries].numpy(), len(values))
-            mean = np.exp(float(fits.intercept[g] + fits.batch[g, 0])) * (values[s] + 1)
+            x, s = np.divmod(found.values[entries].numpy(), strata.depth.shape[1])
+            mean = np.exp(float(fits.intercept[g] + fits.batch[g, 0])) * (strata.depth[0, s].numpy() + 1)
             without = stats.poisson.logpmf(x, mean) + np.log1p(-float(fits.weight[g]))
             has = stats.poisson.logpmf(x, mean * np.exp(float(fits.effect[g]))) + np.log(float(fits.weight[g]))
             np.testing.assert_allclose(fits.posterior[entries], expit(has - without), rtol=1e-7, atol=1e-300)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.exec import upload
@@ -25,9 +27,9 @@ class DeviceCsr(NamedTuple):
     Attributes
     ----------
     values
-        Shape ``(nnz,)``, float32 or float64.
+        Shape ``(nnz,)``: float32 or float64; of guide counts as they are stored.
     columns
-        Shape ``(nnz,)``, int32.
+        Shape ``(nnz,)``, int32; of guide counts as they are stored.
     indptr
         Shape ``(n + 1,)``, int64.
     n_columns
@@ -44,8 +46,13 @@ class DeviceCsr(NamedTuple):
         """A copy of one on the host, in `dtype`."""
         values = rows.data.astype(np.float64 if dtype == torch.float64 else np.float32, copy=False)
         columns, indptr = rows.indices.astype(np.int32, copy=False), rows.indptr.astype(np.int64)
-        there = [upload(torch.from_numpy(part), device) for part in (values, columns, indptr)]
-        return cls(there[0], there[1], there[2], rows.shape[1])
+        return cls.uploaded((values, columns, indptr), rows.shape[1], device)
+
+    @classmethod
+    def uploaded(cls, parts: Sequence[NDArray[Any]], n_columns: int, device: torch.device) -> DeviceCsr:
+        """A copy of one whose values, columns and indptr are on the host."""
+        values, columns, indptr = (upload(torch.from_numpy(part), device) for part in parts)
+        return cls(values, columns, indptr, n_columns)
 
     @classmethod
     def of_dense(cls, block: Tensor) -> DeviceCsr:

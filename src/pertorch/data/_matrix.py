@@ -27,7 +27,7 @@ from pertorch.data._storage import (
     cut,
     open_storage,
 )
-from pertorch.exec import Kept, memory_budget, read_ahead
+from pertorch.exec import Kept, may_keep, read_ahead, upload
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -197,8 +197,7 @@ class Matrix:
         if device not in self._resident:
             values = self._storage.values
             nbytes = values.nnz * (self.dtype.itemsize + 4) + 8 * len(values.indptr)
-            most = RESIDENT_SHARE * _free_bytes(device)
-            fits = nbytes <= (most if settings.memory_gb is None else min(most, memory_budget(device)))
+            fits = may_keep(nbytes, device, RESIDENT_SHARE)
             there = next((copy for copy in list(self._resident.values()) if copy is not None), None)
             copied = there.to(device) if there and fits else None  # from another GPU, past the host
             self._resident[device] = copied or (DeviceCsr.of(values, self.dtype, device) if fits else None)
@@ -306,16 +305,12 @@ def as_counts(stored: Any) -> sp.csr_array:
     return stored
 
 
-def _free_bytes(device: torch.device) -> int:
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + cached)
-
-
 def densify(rows: sp.csr_array, device: torch.device) -> torch.Tensor:
     """CSR as a dense tensor on `device`, to which only the stored entries travel."""
     if device.type == "cpu":
         return torch.from_numpy(rows.toarray())
-    values, column, counts = (torch.from_numpy(a).to(device) for a in (rows.data, rows.indices, np.diff(rows.indptr)))
+    parts = (rows.data, rows.indices, np.diff(rows.indptr))
+    values, column, counts = (upload(torch.from_numpy(part), device) for part in parts)
     out = torch.zeros(rows.shape, dtype=values.dtype, device=device)
     return out.index_put_((torch.repeat_interleave(counts.long()), column.long()), values)
 

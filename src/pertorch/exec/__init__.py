@@ -4,14 +4,13 @@ from pertorch.exec._chunks import FAN_IN, TASKS, compute_tasks, map_reduce, redu
 from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, own_device, parse_device, resolve_devices
 from pertorch.exec._download import download
-from pertorch.exec._memory import Kept, with_less_memory
+from pertorch.exec._memory import Kept, may_keep, with_less_memory
 from pertorch.exec._progress import progress_bar, track
 from pertorch.exec._read_ahead import read_ahead
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_ahead, map_threads
 from pertorch.exec._triton import current_device, runs_triton
 from pertorch.exec._upload import upload
-from pertorch.exec._upload_rows import upload_rows
 
 __all__ = [
     "FAN_IN",
@@ -26,6 +25,7 @@ __all__ = [
     "map_devices",
     "map_reduce",
     "map_threads",
+    "may_keep",
     "memory_budget",
     "own_device",
     "parse_device",
@@ -38,6 +38,5 @@ __all__ = [
     "task",
     "track",
     "upload",
-    "upload_rows",
     "with_less_memory",
 ]

@@ -33,6 +33,16 @@ _lock = threading.Lock()
 _kept: weakref.WeakValueDictionary[int, Kept[Any]] = weakref.WeakValueDictionary()
 
 
+def may_keep(nbytes: int, device: torch.device, share: float) -> bool:
+    """Whether something may lie on a GPU from now on: within a share of its free memory, and the budget if one is set.
+
+    A device that ran out of memory has one.
+    """
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    most = share * (torch.cuda.mem_get_info(device)[0] + cached)
+    return nbytes <= (most if settings.memory_gb is None else min(most, memory_budget(device)))
+
+
 def with_less_memory(device: torch.device, work: Callable[[], T]) -> T:
     """``work()``; where the device has no room for it, again with half of the budget, and so on, said in the log.
 

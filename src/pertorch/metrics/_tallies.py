@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from pertorch.exec import map_threads
+from pertorch.exec import map_threads, upload
 from pertorch.ops.ranks import Tallies, tally, value_table
 from pertorch.ops.segment import batches, join
 
@@ -42,7 +42,7 @@ def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Te
 
 def _make(rows: Any, offsets: Tensor, device: torch.device, make: Callable[[Tallies, Tensor], T], most: int) -> T:
     dense, f = isinstance(rows, Tensor), rows.shape[1]
-    table = value_table(rows.reshape(-1) if dense else torch.from_numpy(rows.data).to(device))
+    table = value_table(rows.reshape(-1) if dense else upload(torch.from_numpy(rows.data), device))
     cost = offsets.diff() * f if dense else torch.from_numpy(rows.indptr).long()[offsets].diff()
 
     def work(groups: slice) -> T:
@@ -61,7 +61,7 @@ def _dense(rows: Tensor, sizes: Tensor, span: range, table: Tensor | None) -> Ta
 
 def _sparse(rows: sp.csr_array, sizes: Tensor, span: range, table: Tensor | None) -> Tallies:
     f, device = rows.shape[1], sizes.device
-    columns, values, ends = (torch.from_numpy(a).to(device) for a in (rows.indices, rows.data, rows.indptr))
+    columns, values, ends = (upload(torch.from_numpy(a), device) for a in (rows.indices, rows.data, rows.indptr))
     stored = ends.long()[torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])].diff()
     first = torch.repeat_interleave(torch.arange(span.start, span.stop, f, device=device), stored)
     slots = first + columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -13,13 +13,13 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.data import Matrix, Slab, as_matrix
+from pertorch.data import DeviceCsr, Matrix, Slab, as_matrix
 from pertorch.data._slots import expression
 from pertorch.data._storage import canonical
 from pertorch.data._tasks import count_tasks
-from pertorch.exec import compute_tasks, map_ahead, progress_bar, track
+from pertorch.exec import Kept, compute_tasks, map_ahead, progress_bar, track, with_less_memory
+from pertorch.pp import _resident
 from pertorch.pp._check import check
-from pertorch.pp._resident import Resident, resident
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,7 +45,7 @@ class Counts:
         Where the counts came from, for messages.
     restore
         Puts a CSR matrix of the same shape into the storage that the caller's matrix has: sparse stays sparse.
-    resident
+    kept
         The same counts on a GPU, if they are there.
     """
 
@@ -53,7 +53,12 @@ class Counts:
     guides: pd.Index
     name: str
     restore: Callable[[sp.csr_array], Any]
-    resident: Resident | None = None
+    kept: Kept[DeviceCsr] = field(default_factory=Kept)
+
+    @property
+    def resident(self) -> DeviceCsr | None:
+        """Counts on a GPU, unless it has none or gave them up."""
+        return next(iter(self.kept.values()), None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -123,7 +128,7 @@ def open_counts(
         If there is no guide, or a count is negative, NaN, infinite or fractional.
     """
     original, name = _stored(data, layer)
-    on_gpu = None if device is None else resident(original, device)
+    on_gpu = None if device is None else _resident.resident(original, device)
     stored = original
     if on_gpu is not None:  # which vouches for them
         stored = canonical(stored.data, stored.indices, stored.indptr, stored.shape[1])
@@ -133,11 +138,23 @@ def open_counts(
     guides = data.var_names if is_anndata(data) else _guide_names(data, var, source.shape[1])
     if source.shape[1] == 0:
         raise ValueError(f"{name} has no guides: its shape is {source.shape}.")
-    counts = Counts(source, guides, name, _restorer(original, sparse=matrix.is_sparse), on_gpu)
+    kept = Kept({} if on_gpu is None else {on_gpu.values.device: on_gpu})
+    counts = Counts(source, guides, name, _restorer(original, sparse=matrix.is_sparse), kept)
     if on_gpu is None and not source.is_file:
         for _ in counts.map(lambda rows, cells: check(rows, name, cells.start)):
             pass
     return counts
+
+
+def with_counts(
+    work: Callable[[Counts], T],
+    data: AnnData | Any,
+    layer: str | None,
+    var: pd.DataFrame | None,
+    device: torch.device,
+) -> T:
+    """What `work` makes of :func:`open_counts`; a device that has no room is asked again, for less, and at last not."""
+    return with_less_memory(device, lambda: work(open_counts(data, layer, var, device)))
 
 
 def _stored(data: Any, layer: str | None) -> tuple[Any, str]:
@@ -186,8 +203,8 @@ def above(counts: Counts, threshold: NDArray[np.float64] | float) -> sp.csr_arra
         One for all, or one per guide, positive; a guide whose threshold is NaN gets no cell.
     """
     threshold = np.asarray(threshold, dtype=np.float64)
-    if counts.resident is not None:
-        return counts.resident.above(threshold)
+    if (there := counts.resident) is not None:
+        return _resident.above(there, threshold)
     return select(counts, lambda slab, _: slab.data >= (threshold[slab.indices] if threshold.ndim else threshold))
 
 

@@ -33,20 +33,23 @@ def by_depth(
     posterior_threshold = arguments.between(posterior_threshold, "posterior_threshold", 0, 1)
     max_iter, tol = arguments.whole(max_iter, "max_iter"), arguments.between(tol, "tol", 0, float("inf"))
     strata, stratum = _strata(cell_totals(counts), setting)
-    n_strata = len(strata.cells)
+    n_batches, n_strata = strata.depth.shape
+    n_columns = counts.shape[1] * n_batches
+
+    def column(slab: sp.csr_array, cells: slice) -> NDArray[np.int64]:
+        """Guide and batch of each entry in one number."""
+        return slab.indices.astype(np.int64) * n_batches + np.repeat(setting.batches.codes[cells], np.diff(slab.indptr))
 
     def value(slab: sp.csr_array, cells: slice) -> NDArray[np.int64]:
         """Count and stratum of each entry in one number."""
         return slab.data.astype(np.int64) * n_strata + np.repeat(stratum[cells], np.diff(slab.indptr))
 
-    found = histograms(counts, setting.device, value=value)
-    fits = fit_depth_mixture(FAMILIES[family], found, strata, max_iter=max_iter, tol=tol)
+    found = histograms(counts, setting.device, n_columns=n_columns, column=column, value=value)
+    fits = fit_depth_mixture(FAMILIES[family], found, strata, max_iter=max_iter, tol=tol, devices=setting.devices)
     passes = (fits.posterior >= posterior_threshold).cpu().numpy()
-    guide = np.repeat(np.arange(counts.shape[1]), found.offsets.diff().numpy())
-    codes = (guide << 40 | found.values.cpu().numpy())[passes]  # ascending, as the histograms are
-    assigned = select(
-        counts, lambda slab, cells: _among(slab.indices.astype(np.int64) << 40 | value(slab, cells), codes)
-    )
+    of = np.repeat(np.arange(n_columns), found.offsets.diff().numpy())
+    codes = (of << 40 | found.values.cpu().numpy())[passes]  # ascending, as the histograms are
+    assigned = select(counts, lambda slab, cells: _among(column(slab, cells) << 40 | value(slab, cells), codes))
     columns = {"intercept": fits.intercept, "effect": fits.effect, "weight": fits.weight, "dispersion": fits.dispersion}
     table = pd.DataFrame({name: v.numpy() for name, v in columns.items()}, index=counts.guides)
     if FAMILIES[family].dispersed is False:
@@ -63,13 +66,17 @@ binomial = partial(by_depth, "binomial", posterior_threshold=0.5)
 
 
 def _strata(depth: NDArray[np.int64], setting: Setting) -> tuple[Strata, NDArray[np.int64]]:
-    """Cells by depth and batch, and the stratum of each cell."""
+    """Cells by batch and depth, and which stratum of its batch each cell is in."""
     batches = setting.batches
-    n_batches = len(batches.names)
-    pairs, stratum, cells = np.unique(depth * n_batches + batches.codes, return_inverse=True, return_counts=True)
-    tensors = (torch.from_numpy(v).to(setting.device) for v in (pairs // n_batches, pairs % n_batches, cells))
-    depths, batch, sizes = tensors
-    return Strata(depths.double(), batch, sizes.double(), n_batches), stratum
+    n_depths = int(depth.max(initial=0)) + 1
+    pairs, stratum, cells = np.unique(batches.codes * n_depths + depth, return_inverse=True, return_counts=True)
+    batch, depths = np.divmod(pairs, n_depths)
+    first = np.searchsorted(batch, np.arange(len(batches.names)))
+    place = np.arange(len(pairs)) - first[batch]
+    shape = len(batches.names), int(place.max(initial=0)) + 1
+    padded = np.zeros((2, *shape))
+    padded[:, batch, place] = depths, cells
+    return Strata(*torch.from_numpy(padded)), place[stratum]
 
 
 def _among(codes: NDArray[np.int64], sorted_codes: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from pertorch import pl
 from pertorch.data import check_writable
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
-from pertorch.pp._counts import above, is_anndata, open_counts
+from pertorch.pp._counts import Counts, above, is_anndata, with_counts
 from pertorch.pp._labels import one_guide
 from pertorch.pp._max_guide import largest_guide
 from pertorch.pp._run import run_method
@@ -79,8 +79,8 @@ class GuideAssignment:
         threshold = arguments.positive_threshold(assignment_threshold)
         arguments.key(output_layer, "output_layer")
         check_writable(adata)
-        counts = open_counts(adata, layer, device=resolve_devices()[0])
-        assigned = counts.restore(above(counts, threshold))
+        device = resolve_devices()[0]
+        assigned = with_counts(lambda counts: counts.restore(above(counts, threshold)), adata, layer, None, device)
         if not is_anndata(adata):
             return assigned
         adata.layers[output_layer] = assigned
@@ -129,10 +129,13 @@ class GuideAssignment:
         arguments.key(obs_key, "obs_key")
         arguments.key(no_grna_assigned_key, "no_grna_assigned_key")
         check_writable(adata)
-        counts = open_counts(adata, layer, var, resolve_devices()[0])
-        arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
-        guide, largest = largest_guide(counts)
-        labels = one_guide(np.where(largest >= threshold, guide, -1), counts.guides, no_grna_assigned_key)
+
+        def work(counts: Counts) -> pd.Categorical:
+            arguments.free_label(no_grna_assigned_key, "no_grna_assigned_key", counts.guides)
+            guide, largest = largest_guide(counts)
+            return one_guide(np.where(largest >= threshold, guide, -1), counts.guides, no_grna_assigned_key)
+
+        labels = with_counts(work, adata, layer, var, resolve_devices()[0])
         if not is_anndata(adata):
             return np.asarray(labels, dtype=object)
         adata.obs[obs_key] = labels

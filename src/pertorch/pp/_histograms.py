@@ -10,8 +10,9 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from pertorch.exec import compute_tasks, reduce_tasks
+from pertorch.exec import compute_tasks, reduce_tasks, upload
 from pertorch.ops.histogram import Histograms, Tally
+from pertorch.pp import _resident
 from pertorch.pp._counts import Counts
 
 Entries = Callable[[sp.csr_array, slice], NDArray[Any]]  # from a slab and its cells to a number for each entry
@@ -40,8 +41,8 @@ def histograms(
     value
         What to count. Default: the counts.
     """
-    if counts.resident is not None and column is None and value is None:
-        return counts.resident.histograms()
+    if (there := counts.resident) is not None and column is None and value is None:
+        return _resident.histograms(there)
     wanted = _Wanted(n_columns or counts.shape[1], column, value)
     if counts.source.is_dask:
         return _merged(compute_tasks([reduce_tasks(counts.tasks(wanted.tally), _merged)]), device).histograms()
@@ -83,7 +84,7 @@ class _Wanted(NamedTuple):
     def add(self, tally: Tally, rows: sp.csr_array, cells: slice) -> None:
         columns = rows.indices if self.column is None else self.column(rows, cells)
         values = rows.data if self.value is None else self.value(rows, cells)
-        tally.add(_on(columns, tally.device), _on(values, tally.device))
+        tally.add(*(upload(torch.from_numpy(part), tally.device) for part in (columns, values)))
 
 
 def _merged(parts: list[Tally], device: torch.device | str = "cpu") -> Tally:
@@ -91,7 +92,3 @@ def _merged(parts: list[Tally], device: torch.device | str = "cpu") -> Tally:
     for part in parts:
         whole.merge(part)
     return whole
-
-
-def _on(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(values).to(device)

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pertorch.pp import _resident
 from pertorch.pp._counts import Counts
 
 
@@ -16,7 +17,8 @@ def largest_guide(counts: Counts) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     -------
     Two arrays of shape ``(n_obs,)``, int64: guide, −1 where the cell has no count at all, and count.
     """
-    found = None if counts.resident is None else counts.resident.largest()
+    there = counts.resident
+    found = None if there is None else _resident.largest(there)
     if found is not None:
         return found
     n_guides = counts.shape[1]

@@ -30,6 +30,7 @@ def poisson_gauss(
             max_iter=max_iter,
             tol=tol,
             tick=bar.update,
+            devices=setting.devices,
         )
     rate, mean, std, weight = (value.numpy() for value in fits.parameters)
     columns = {  # as both peers name them
@@ -58,7 +59,7 @@ def gauss(
         column=lambda slab, cells: _column(slab, batches.codes[cells], n_guides),
     )
     zeros = batches.sizes.repeat_interleave(n_guides) - found.total()
-    fits = fit_gauss(found, None if nonzero else zeros, max_iter=max_iter, tol=tol)
+    fits = fit_gauss(found, None if nonzero else zeros, max_iter=max_iter, tol=tol, devices=setting.devices)
     threshold = fits.threshold.numpy()
     assigned = select(counts, lambda slab, cells: slab.data >= threshold[_column(slab, batches.codes[cells], n_guides)])
     table = pd.DataFrame({name: value.numpy() for name, value in zip(fits._fields, fits, strict=True)})

@@ -11,7 +11,7 @@ from pertorch.data import check_writable
 from pertorch.exec import resolve_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp import _methods as methods
-from pertorch.pp._counts import above, open_counts
+from pertorch.pp._counts import Counts, above, with_counts
 from pertorch.pp._labels import Wording, all_guides
 from pertorch.pp._setting import Setting
 
@@ -59,11 +59,14 @@ def run_method(
     umi_threshold = arguments.positive_threshold(umi_threshold, "umi_threshold")
     if writes:
         check_writable(adata)
-    device = resolve_devices()[0]
-    counts = open_counts(adata, layer, var, device)
-    arguments.free_labels(wording, counts.guides)
-    batches = methods.batches(adata, batch_key, counts.shape[0])
-    assigned, parameters, notes = function(counts, Setting(batches, device, show_progress), **options)
-    if umi_threshold > 1:
-        assigned = assigned.multiply(above(counts, umi_threshold)).tocsr()
-    return Found(all_guides(assigned, counts.guides, wording), counts.restore(assigned), parameters, notes)
+    devices = resolve_devices()
+
+    def work(counts: Counts) -> Found:
+        arguments.free_labels(wording, counts.guides)
+        batches = methods.batches(adata, batch_key, counts.shape[0])
+        assigned, parameters, notes = function(counts, Setting(batches, devices, show_progress), **options)
+        if umi_threshold > 1:
+            assigned = assigned.multiply(above(counts, umi_threshold)).tocsr()
+        return Found(all_guides(assigned, counts.guides, wording), counts.restore(assigned), parameters, notes)
+
+    return with_counts(work, adata, layer, var, devices[0])

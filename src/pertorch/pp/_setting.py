@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,13 @@ class Setting(NamedTuple):
     """Batches of cells (one where the caller names none), where to compute, and whether to show progress."""
 
     batches: Groups
-    device: torch.device
+    devices: Sequence[torch.device]
     show_progress: bool | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the counts are gone over; the fits are divided among all of them."""
+        return self.devices[0]
 
 
 class Assignment(NamedTuple):

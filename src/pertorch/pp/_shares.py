@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from pertorch.exec import map_devices
 from pertorch.pp import _arguments as arguments
 from pertorch.pp._counts import Counts, cell_totals, select
 from pertorch.pp._max_guide import largest_guide
 from pertorch.pp._setting import Assignment, Setting
-from pertorch.solvers import fit_beta
+from pertorch.solvers import BetaMixture, fit_beta
 
 
 def ratio(counts: Counts, setting: Setting, *, ratio: float = 0.5) -> Assignment:  # noqa: ARG001
@@ -53,14 +56,21 @@ def _beta(counts: Counts, setting: Setting, n_components: int, max_iter: int, to
     max_iter, tol = arguments.whole(max_iter, "max_iter"), arguments.between(tol, "tol", 0, float("inf"))
     _, largest = largest_guide(counts)
     share = largest / np.maximum(cell_totals(counts), 1)
-    passes, rows, notes = np.zeros(len(share), dtype=bool), [], []
+    passes, rows, notes, held = np.zeros(len(share), dtype=bool), [], [], {}
     for code, name in enumerate(setting.batches.names):
         cells = np.flatnonzero((setting.batches.codes == code) & (largest > 0))
-        if not len(cells):
+        if len(cells):
+            held[name] = cells
+        else:
             notes.append(f"batch {name!r} has no cell with a guide: none is assigned in it.")
-            continue
-        distinct, times = (torch.from_numpy(v).to(setting.device) for v in np.unique(share[cells], return_counts=True))
-        fit = fit_beta(distinct, times, n_components, max_iter=max_iter, tol=tol)
+    problems = [np.unique(share[cells], return_counts=True) for cells in held.values()]
+
+    def on_device(device: torch.device, run: slice) -> list[BetaMixture]:
+        there = ([torch.from_numpy(part).to(device) for part in problem] for problem in problems[run])
+        return [fit_beta(shares, times, n_components, max_iter=max_iter, tol=tol) for shares, times in there]
+
+    fits = map_devices(setting.devices, lambda: torch.tensor([len(shares) for shares, _ in problems]), on_device)
+    for (name, cells), fit in zip(held.items(), chain.from_iterable(fits), strict=True):
         if not fit.converged:
             notes.append(f"the Beta mixture of batch {name!r} did not converge: raise max_iter.")
         passes[cells] = share[cells] > fit.threshold

@@ -11,7 +11,9 @@ Distances: ``sinkhorn``, ``logistic``, ``negative_binomial``.
 """
 
 from pertorch.solvers._beta import BetaMixture, fit_beta
-from pertorch.solvers._depth import FAMILIES, DepthMixtures, Family, Strata, fit_depth_mixture
+from pertorch.solvers._depth import DepthMixtures, fit_depth_mixture
+from pertorch.solvers._depth_families import FAMILIES, Family
+from pertorch.solvers._depth_model import Strata
 from pertorch.solvers._gauss import GaussMixtures, fit_gauss
 from pertorch.solvers._guide_mixture import GuideMixtures, fit_guides
 from pertorch.solvers._poisson_gauss import GuideParameters, log_odds, signal_floor

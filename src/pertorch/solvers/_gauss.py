@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -10,13 +11,16 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pertorch.ops.histogram import Histograms
+from pertorch.solvers._blocks import map_blocks
 from pertorch.solvers._moments import posterior_moments
 from pertorch.solvers._newton import Derivatives, first_of_each, minimize
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _LOG_FLOOR = math.log(0.01)  # narrower than the gap between any counts below 40: the prior alone would allow a point
 _OCTAVES = (0, 1, 2, 4, 8, 16, 32, 64)  # smallest count of the signal: above 0, 1, …
-_BLOCK = 2**20
+_STARTS = 2 * len(_OCTAVES)
+_BLOCK = 2**20  # entries of columns × starts held at once
+_ENTRY_BYTES = 128 * _STARTS
 
 
 class GaussMixtures(NamedTuple):
@@ -47,7 +51,14 @@ class GaussMixtures(NamedTuple):
     converged: Tensor
 
 
-def fit_gauss(histograms: Histograms, zeros: Tensor | None, *, max_iter: int, tol: float) -> GaussMixtures:
+def fit_gauss(
+    histograms: Histograms,
+    zeros: Tensor | None,
+    *,
+    max_iter: int,
+    tol: float,
+    devices: Sequence[torch.device] = (),
+) -> GaussMixtures:
     """Maximum a posteriori of ``w₀ N(y; μ₀, σ) + w₁ N(y; μ₁, σ)`` at y = log₁₀(count + 1), for each column.
 
     Priors, in the space of the parameters themselves: w ~ Dirichlet(0.99, 0.01), μ ~ N(1, 2), log σ ~ N(−3, 2).
@@ -60,16 +71,24 @@ def fit_gauss(histograms: Histograms, zeros: Tensor | None, *, max_iter: int, to
         Cells of each column that hold nothing, shape ``(k,)``; ``None`` fits the non-zero counts alone.
     max_iter, tol
         See :func:`pertorch.solvers._newton.minimize`.
+    devices
+        Among which the columns are divided. Default: that of the histograms.
     """
     table = torch.full((len(histograms.offsets) - 1, 7), torch.nan, dtype=torch.float64)
     fittable = torch.nonzero((histograms.total() >= 2) & (histograms.largest() >= 2))[:, 0]
-    width = int(histograms.offsets.diff().max()) + 1 if len(fittable) else 1
-    for columns in fittable.split(max(1, _BLOCK // (2 * len(_OCTAVES) * width))):
-        values, times = histograms.padded(columns)
+
+    def fit(there: Histograms, columns: Tensor, width: int) -> Tensor:
+        values, times = there.padded(columns, width)
         if zeros is not None:
             none = zeros[columns][:, None].to(times)
             values, times = torch.cat([torch.zeros_like(none), values], 1), torch.cat([none, times], 1)
-        table[columns] = _fit_block(values, times.double(), max_iter, tol).cpu()
+        return _fit_block(values, times.double(), max_iter, tol).cpu()
+
+    sizes, devices = histograms.offsets.diff(), devices or [histograms.values.device]
+    blocks = fittable.split(max(1, _BLOCK // (_STARTS * (int(sizes.max()) + 1)))) if len(fittable) else ()
+    widths = [int(sizes[block].max()) for block in blocks]
+    for columns, fits in map_blocks(fit, histograms, blocks, widths, devices, entry_bytes=_ENTRY_BYTES):
+        table[columns] = fits
     low, high, std, weight, threshold, loss, converged = table.unbind(1)
     return GaussMixtures(low, high, std, weight, threshold, loss, converged == 1)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pertorch.ops.histogram import Histograms
+from pertorch.solvers._blocks import map_blocks
 from pertorch.solvers._newton import first_of_each
 from pertorch.solvers._poisson_gauss import GuideParameters, PoissonGauss, log_odds, parameters
 from pertorch.solvers._signal_threshold import Background, Thresholds, thresholds
 from pertorch.solvers._splits import starts
 from pertorch.solvers.modes import modes
 
-_BLOCK = {"cpu": 5 * 2**17, "cuda": 2**24}  # entries of guides × starts × distinct counts held at once
+_BLOCK = {"cpu": 5 * 2**17, "cuda": 2**23}  # entries of guides × starts × distinct counts held at once
 _STARTS = 10
+_ENTRY_BYTES = 1024  # that all starts take for each of a guide's distinct counts
 
 
 class GuideMixtures(NamedTuple):
@@ -51,6 +53,7 @@ def fit_guides(
     max_iter: int = 90,
     tol: float = 1e-4,
     tick: Callable[[int], object] = lambda _: None,
+    devices: Sequence[torch.device] = (),
 ) -> GuideMixtures:
     """Poisson-Gauss mixture of each guide: its maximum a posteriori from several starts, and its threshold.
 
@@ -67,6 +70,8 @@ def fit_guides(
         See :meth:`pertorch.GuideAssignment.assign_mixture_model`.
     tick
         Called with the number of guides done, as they are done.
+    devices
+        Among which the guides are divided. Default: that of the histograms.
 
     Notes
     -----
@@ -75,10 +80,16 @@ def fit_guides(
     fittable = torch.nonzero((histograms.total() >= 2) & (histograms.largest() >= 2))[:, 0]
     tick(len(histograms.offsets) - 1 - len(fittable))
     table = torch.full((len(histograms.offsets) - 1, 8), torch.nan, dtype=torch.float64)
-    for guides in _blocks(histograms, fittable):
-        fits = _fit_block(*histograms.padded(guides), n_cells, posterior_threshold, max_iter, tol)
-        table[guides] = fits.cpu()
+
+    def fit(there: Histograms, guides: Tensor, width: int) -> Tensor:
+        fits = _fit_block(*there.padded(guides, width), n_cells, posterior_threshold, max_iter, tol).cpu()
         tick(len(guides))
+        return fits
+
+    blocks, devices = list(_blocks(histograms, fittable)), devices or [histograms.values.device]
+    widths = [int(histograms.offsets.diff()[guides].max()) for guides in blocks]
+    for guides, fits in map_blocks(fit, histograms, blocks, widths, devices, entry_bytes=_ENTRY_BYTES):
+        table[guides] = fits
     *estimates, threshold, loss, converged, ambient = table.unbind(1)
     return GuideMixtures(GuideParameters(*estimates), threshold, loss, converged == 1, ambient == 1)
 

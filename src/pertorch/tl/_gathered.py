@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix, Slab
-from pertorch.exec import memory_budget
+from pertorch.exec import memory_budget, upload
 
 SLAB_SHARE = 8  # of the budget: two slabs are in memory, and a copy of one
 
@@ -99,7 +99,7 @@ class Gathered:
                 raise LookupError("cells or genes that were not gathered")
             mine = np.flatnonzero(block == b)
             out[mine] = self.values[b][np.ix_(place[mine], at)]
-        return torch.from_numpy(out).to(index.device)
+        return upload(torch.from_numpy(out), index.device)
 
 
 def _empty(matrix: Matrix, wanted: Sequence[Wanted]) -> Gathered:

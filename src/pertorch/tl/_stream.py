@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pertorch.data import Matrix
 from pertorch.data._matrix import densify
-from pertorch.exec import map_threads, memory_budget, track
+from pertorch.exec import map_threads, memory_budget, track, upload
 from pertorch.tl._materialize import PROBED, Output, compressed, is_smaller
 from pertorch.tl._operator import Difference
 
@@ -125,13 +125,13 @@ def _blocks(
 
 def _block(reference: Any, rows: Any, first: int, device: torch.device) -> Tensor:
     n = rows.shape[0]
-    out = torch.empty(rows.shape, dtype=torch.float64 if rows.dtype in (np.float64, torch.float64) else torch.float32)
-    out = out.to(device)
+    dtype = torch.float64 if rows.dtype in (np.float64, torch.float64) else torch.float32
+    out = torch.empty(rows.shape, dtype=dtype, device=device)
     step = max(1, PIECE_BYTES // max(1, out[:1].nbytes)) if device.type == "cpu" else n
 
     def work(start: int) -> None:
         part = rows[start : start + step]
-        x = densify(part, device) if sp.issparse(part) else part.to(device)
+        x = densify(part, device) if sp.issparse(part) else upload(part, device)
         index = torch.arange(first + start, first + start + len(x), device=device)
         torch.sub(reference(index), x, out=out[start : start + step])
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._storage._convert import canonical_csr
-from pertorch.exec import memory_budget, read_ahead
+from pertorch.exec import memory_budget, read_ahead, upload
 
 SLAB_BYTES = 64 * 2**20  # read at once from a file
 PASS_PARTS = 8  # of the budget, that rows take which cost a pass over a file: two such runs, and copies on the way
@@ -92,7 +92,7 @@ class OnFile(Storage):
             out = np.empty((len(wanted), self.shape[1] if columns is None else len(columns)), dtype=self.dtype)
             for at, rows in picked:
                 out[order[at]] = rows
-            return torch.from_numpy(out).to(index.device)
+            return upload(torch.from_numpy(out), index.device)
         parts = [rows for _, rows in picked]
         n_columns = self.shape[1] if columns is None else len(columns)
         stacked = sp.vstack(parts, format="csr") if parts else sp.csr_array((0, n_columns), dtype=self.dtype)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch.data._storage._base import Storage, csr_run, entry_runs, row_runs
-from pertorch.exec import upload, upload_rows
+from pertorch.exec import upload
 
 FEW_COLUMNS = 8  # below one in so many, single values are picked from a dense matrix, else whole rows
 
@@ -117,5 +117,5 @@ def _sent(values: torch.Tensor, index: torch.Tensor, device: torch.device) -> to
         return values[:0].to(device)
     first, last = (int(end) for end in torch.aminmax(index))
     if 2 * len(index) < last + 1 - first:
-        return upload_rows(values, index, device)
+        return upload(values, device, index)
     return upload(values[first : last + 1], device)[index - first]

@@ -34,10 +34,18 @@ class Histograms:
     values: Tensor
     times: Tensor
 
-    def padded(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and how often they occur, shapes ``(len(columns), widest)``; the rest of a row is value 1, 0 times."""
+    def to(self, device: torch.device) -> Histograms:
+        """The same, with values on `device`."""
+        return Histograms(self.offsets, self.values.to(device), self.times.to(device))
+
+    def padded(self, columns: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """Values and how often they occur, shapes ``(len(columns), width)``; the rest of a row is value 1, 0 times.
+
+        The width is that of the widest column, where none is given.
+        """
         start, stop = self.offsets[columns], self.offsets[columns + 1]
-        within = torch.arange(int((stop - start).max()) if len(columns) else 0)
+        width = width or (int((stop - start).max()) if len(columns) else 0)
+        within = torch.arange(width)
         there = (within < (stop - start)[:, None]).to(self.values.device)
         entry = (start[:, None] + within).to(self.values.device).clamp(max=max(len(self.values) - 1, 0))
         one, none = self.values.new_ones(()), self.values.new_zeros(())

@@ -15,44 +15,32 @@ UNROLL = tl.constexpr(4)  # markers whose values are on their way at a time
 
 
 @triton.jit
-def _sum(x, n, BLOCK: tl.constexpr):
+def _there(chosen, at, n, CHOSEN: tl.constexpr):
+    """Which positions count: the chosen cells, or all that there are."""
+    there = at < n
+    if CHOSEN:
+        there = tl.load(chosen + at, mask=there, other=0) != 0
+    return there
+
+
+@triton.jit
+def _sum(x, chosen, n, CHOSEN: tl.constexpr, BLOCK: tl.constexpr):
     total = tl.zeros([BLOCK], dtype=tl.float64)
     for begin in range(0, n, BLOCK):
         at = begin + tl.arange(0, BLOCK)
-        total += tl.load(x + at, mask=at < n, other=0.0)
+        total += tl.load(x + at, mask=_there(chosen, at, n, CHOSEN), other=0.0)
     return tl.sum(total, 0)
 
 
 @triton.jit
-def _sum_chosen(x, chosen, n, BLOCK: tl.constexpr):
-    """Sum over the chosen cells."""
+def _scatter(x, chosen, n, mean, CHOSEN: tl.constexpr, BLOCK: tl.constexpr):
+    """Squared deviations."""
     total = tl.zeros([BLOCK], dtype=tl.float64)
     for begin in range(0, n, BLOCK):
         at = begin + tl.arange(0, BLOCK)
-        there = tl.load(chosen + at, mask=at < n, other=0) != 0
-        total += tl.load(x + at, mask=there, other=0.0)
-    return tl.sum(total, 0)
-
-
-@triton.jit
-def _scatter(x, chosen, n, mean, BLOCK: tl.constexpr):
-    """Squared deviations of the chosen cells."""
-    total = tl.zeros([BLOCK], dtype=tl.float64)
-    for begin in range(0, n, BLOCK):
-        at = begin + tl.arange(0, BLOCK)
-        there = tl.load(chosen + at, mask=at < n, other=0) != 0
+        there = _there(chosen, at, n, CHOSEN)
         away = tl.load(x + at, mask=there, other=0.0) - mean
         total += tl.where(there, away * away, 0.0)
-    return tl.sum(total, 0)
-
-
-@triton.jit
-def _scatter_of_all(x, n, mean, BLOCK: tl.constexpr):
-    total = tl.zeros([BLOCK], dtype=tl.float64)
-    for begin in range(0, n, BLOCK):
-        at = begin + tl.arange(0, BLOCK)
-        away = tl.load(x + at, mask=at < n, other=0.0) - mean
-        total += tl.where(at < n, away * away, 0.0)
     return tl.sum(total, 0)
 
 
@@ -125,8 +113,8 @@ def refine_kernel(
         if SCALE:
             # Over target and control cells together, from the moments of each.
             x = cells + j * n_most
-            mean, theirs = _sum(x, n, BLOCK) / n, tl.load(control_mean + marker)
-            scatter = _scatter_of_all(x, n, mean, BLOCK) + tl.load(control_scatter + marker)
+            mean, theirs = _sum(x, chosen, n, False, BLOCK) / n, tl.load(control_mean + marker)
+            scatter = _scatter(x, chosen, n, mean, False, BLOCK) + tl.load(control_scatter + marker)
             scatter += n * m / (n + m) * (mean - theirs) * (mean - theirs)
             spread = tl.sqrt(scatter / (n + m - 1))
             spread = tl.where(spread > 0, spread, 1.0)
@@ -138,7 +126,7 @@ def refine_kernel(
     while done == 0:
         length, shift = one * 0, one * 0
         for j in range(k):
-            mean = _sum_chosen(cells + j * n_most, chosen, n, BLOCK) / tl.maximum(n_chosen, 1)
+            mean = _sum(cells + j * n_most, chosen, n, True, BLOCK) / tl.maximum(n_chosen, 1)
             spread = tl.load(spreads + j)
             v = (mean - tl.load(control_mean + tl.load(markers + j))) / spread
             tl.store(weights + j, v / spread)
@@ -156,11 +144,11 @@ def refine_kernel(
         if step >= n_refinements:
             done += 1
         else:
-            known_mean = _sum(now, n_controls, BLOCK) / m
-            known_variance = _scatter_of_all(now, n_controls, known_mean, BLOCK) / tl.maximum(m - 1, 1.0)
+            known_mean = _sum(now, chosen, n_controls, False, BLOCK) / m
+            known_variance = _scatter(now, chosen, n_controls, known_mean, False, BLOCK) / tl.maximum(m - 1, 1.0)
             known_variance = tl.maximum(known_variance, floor)
-            mean = _sum_chosen(of_cells, chosen, n, BLOCK) / tl.maximum(n_chosen, 1)
-            variance = _scatter(of_cells, chosen, n, mean, BLOCK) / tl.maximum(n_chosen - 1, 1)
+            mean = _sum(of_cells, chosen, n, True, BLOCK) / tl.maximum(n_chosen, 1)
+            variance = _scatter(of_cells, chosen, n, mean, True, BLOCK) / tl.maximum(n_chosen - 1, 1)
             variance = tl.maximum(tl.where(n_chosen > 1, variance, known_variance), floor)
             z0, z1, z2, _, at_rest = newton(
                 now if WITH_CONTROLS else of_cells,
