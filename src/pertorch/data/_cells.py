@@ -17,7 +17,7 @@ from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
 from pertorch.data._shares import Share, group_shares, pair_shares
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
-from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, task, upload
+from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, task
 from pertorch.ops.pairwise import COPIES, cut_tiles
 
 T = TypeVar("T")
@@ -260,7 +260,7 @@ class Cells:
             return self.on(device)[start:stop]
         if self.matrix.is_sparse:
             return self._dense(start, stop, device)
-        return upload(self._read(self.matrix.rows, self._order[start:stop]), device)
+        return self._read(self.matrix.rows, self._order[start:stop].to(device))
 
     def rows_task(self, start: int, stop: int) -> Any:
         """The task of Dask that gives :meth:`rows` on the host: where it runs, they are gathered."""
@@ -270,7 +270,7 @@ class Cells:
         """Rows of :meth:`on` at some positions, on the device of `index`, without holding the others."""
         if self._held(index.device):
             return self.on(index.device)[index]
-        return upload(self._read(self.matrix.rows, self._order[index.cpu()]), index.device)
+        return self._read(self.matrix.rows, self._order[index.cpu()].to(index.device))
 
     def _dense(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
         """Rows of a sparse matrix: on a GPU made dense there, where the whole of what is stored may lie."""
