@@ -67,6 +67,8 @@ def guide_counts(
 
     Parameters
     ----------
+    rng
+        Where the counts are drawn from.
     guide
         The guide that each cell carries.
     n_guides

@@ -183,7 +183,7 @@ def first_of_each(owner: Tensor, *keys: Tensor) -> Tensor:
     ----------
     owner
         Shape ``(p,)``, int64: numbers from 0 on, each of which occurs.
-    keys
+    *keys
         Shape ``(p,)`` each.
     """
     sizes = torch.bincount(owner)

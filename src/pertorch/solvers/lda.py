@@ -18,7 +18,9 @@ def discriminants(features: Tensor, codes: Tensor, n_classes: int) -> Tensor:
     features
         Shape ``(n, d)``, float64.
     codes
-        Shape ``(n,)``, int64: class of each cell, each of ``0 … n_classes − 1`` at least once.
+        Shape ``(n,)``, int64: class of each cell.
+    n_classes
+        Number of classes, each of which occurs.
 
     Returns
     -------

@@ -100,6 +100,10 @@ def project(targets: Targets, controls: Controls, frame: Frame, chosen: Tensor) 
 
     Parameters
     ----------
+    targets, controls
+        Where both are at the targets' markers.
+    frame
+        How markers are centred and scaled.
     chosen
         Shape ``(B, n)``, bool: the target cells that set the direction.
 

@@ -31,7 +31,13 @@ def wilcoxon(u: Tensor, n: Tensor, m: float) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     u
-        Mann and Whitney's U of `n` cells against `m` controls.
+        Mann and Whitney's U of each group against the control, groups × genes, float64.
+    n, m
+        Cells of each group, broadcast against `u`, and controls.
+
+    Returns
+    -------
+    z scores and p, as `u`.
     """
     spread = (n * m * (n + m + 1) / 12).sqrt()
     scores = torch.where(spread > 0, (u - n * m / 2) / spread.clamp(min=1e-300), 0.0)
@@ -43,8 +49,14 @@ def t_test(x: Moments, y: Moments, *, overestimate_variance: bool = False) -> tu
 
     Parameters
     ----------
+    x, y
+        The groups and the control.
     overestimate_variance
         Count the control as no larger than the group (scanpy's ``"t-test_overestim_var"``).
+
+    Returns
+    -------
+    t and p, groups × genes.
     """
     m = x.n if overestimate_variance else y.n
     of_x, of_y = x.variance / x.n, y.variance / m
@@ -60,6 +72,8 @@ def log_fold_change(mean_x: Tensor, mean_y: Tensor, base: float | None = None) -
 
     Parameters
     ----------
+    mean_x, mean_y
+        Means of the groups and of the control, broadcast against one another.
     base
         Of the logarithm that the data are in; ``None`` is natural.
     """

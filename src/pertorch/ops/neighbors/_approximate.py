@@ -22,6 +22,10 @@ def search(queries: Tensor, references: Tensor, k: int, algorithm: str, options:
 
     Parameters
     ----------
+    queries, references, k
+        As there.
+    algorithm
+        One of `ALGORITHMS`.
     options
         ``n_lists``, ``n_probes`` (default √m and a quarter of it), ``pq_dim``, ``pq_bits`` for the inverted files;
         ``graph_degree``, ``itopk_size`` for the graph: CAGRA on a GPU, HNSW, its likeness, on a CPU.

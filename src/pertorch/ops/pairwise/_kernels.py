@@ -62,6 +62,8 @@ def surely(kernel: Kernel, smallest: Number, largest: Number, most: float) -> An
 
     Parameters
     ----------
+    kernel
+        κ.
     smallest, largest
         Of ``d²`` and of ``|x|² + |y|²``: of one block, or of several.
     most
