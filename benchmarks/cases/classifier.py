@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import anndata as ad
 
 from benchmarks._registry import Work, case
-from benchmarks.workloads import CONTROL, GROUPBY, embedded_screen
-from pertorch import Distance
+from benchmarks.peers import PERTPY, beside
+from benchmarks.workloads import CONTROL, embedded_screen
 
 
 def beside_pertpy(metric: str, verb: str, n_cells: int, n_groups: int, **more: Any) -> Work:
     """pertpy draws other cells to hold out, so that the numbers are not compared."""
     adata = embedded_screen(n_cells, n_groups)
     adata = ad.AnnData(adata.obsm["X_pca"], obs=adata.obs, obsm=adata.obsm)  # pertpy's classifier_cp looks in X
-
-    def pertpy() -> Callable[[], Any]:
-        from pertpy.tools import Distance as Peer
-
-        call = getattr(Peer(metric, obsm_key="X_pca"), verb)
-        return partial(call, adata, groupby=GROUPBY, show_progressbar=False, **more)
-
-    return Work(partial(getattr(Distance(metric), verb), adata, GROUPBY, **more), pertpy, "pertpy")
+    return beside(PERTPY, metric, verb, adata, difference=None, **more)
 
 
 @case("classifier_proba_pairwise", sizes=[(5_000, 25)])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from benchmarks._registry import Work, case
+from benchmarks.peers import PERTPY, RAPIDS, beside, relative_difference
 from benchmarks.workloads import CONTROL, GROUPBY, LINE, drug_screen, embedded_screen
 from pertorch import Distance
 
@@ -17,37 +15,15 @@ CPU = [(5_000, 25), (20_000, 50), (50_000, 100)]
 GPU = [(100_000, 500), (1_000_000, 2_000)]
 
 
-def relative_difference(ours: Any, peer: Any) -> float:
-    """Largest difference of two frames or series, as a fraction of the largest value."""
-    peer = peer.loc[ours.index] if ours.ndim == 1 else peer.loc[ours.index, ours.columns]
-    return float(np.abs(ours.to_numpy() - peer.to_numpy()).max() / np.abs(ours.to_numpy()).max())
-
-
 @case("distance_pairwise", sizes=CPU)
 def distance_pairwise(n_cells: int, n_groups: int) -> Work:
     """All pairs, with the estimator of pertpy."""
-    adata = embedded_screen(n_cells, n_groups)
-
-    def pertpy() -> Callable[[], Any]:
-        from pertpy.tools import Distance as Peer
-
-        return partial(Peer("edistance", obsm_key="X_pca").pairwise, adata, groupby=GROUPBY, show_progressbar=False)
-
-    ours = partial(Distance("edistance", estimator="v").pairwise, adata, GROUPBY)
-    return Work(ours, pertpy, "pertpy", relative_difference)
+    return beside(PERTPY, "edistance", "pairwise", embedded_screen(n_cells, n_groups), ours={"estimator": "v"})
 
 
-def beside_rapids(n_cells: int, n_groups: int, verb: str, *more: Any, comparable: bool = True, **options: Any) -> Work:
+def beside_rapids(n_cells: int, n_groups: int, verb: str, **options: Any) -> Work:
     """A verb of Distance with the unbiased estimator, ours and rapids_singlecell's."""
-    adata = embedded_screen(n_cells, n_groups)
-
-    def rapids() -> Callable[[], Any]:
-        from rapids_singlecell.ptg import Distance as Peer
-
-        return partial(getattr(Peer("edistance"), verb), adata, GROUPBY, *more, **options)
-
-    ours = partial(getattr(Distance("edistance"), verb), adata, GROUPBY, *more, **options)
-    return Work(ours, rapids, "rapids-singlecell-cu13", relative_difference if comparable else None)
+    return beside(RAPIDS, "edistance", verb, embedded_screen(n_cells, n_groups), **options)
 
 
 @case("distance_pairwise_gpu", sizes=GPU, device="cuda")
@@ -67,21 +43,21 @@ def distance_pairwise_two_gpus(n_cells: int, n_groups: int) -> Work:
 @case("distance_onesided_gpu", sizes=GPU, device="cuda")
 def distance_onesided_gpu(n_cells: int, n_groups: int) -> Work:
     """Every group against the controls, a tenth of the cells."""
-    return beside_rapids(n_cells, n_groups, "onesided_distances", CONTROL)
+    return beside_rapids(n_cells, n_groups, "onesided_distances", selected_group=CONTROL)
 
 
 @case("distance_onesided_bootstrap_gpu", sizes=[(100_000, 500, 100)], device="cuda")
 def distance_onesided_bootstrap_gpu(n_cells: int, n_groups: int, n_bootstrap: int) -> Work:
     """Mean and variance over replicates; each package draws its own, so the numbers are not compared."""
-    options = {"bootstrap": True, "n_bootstrap": n_bootstrap}
-    return beside_rapids(n_cells, n_groups, "onesided_distances", CONTROL, comparable=False, **options)
+    options = {"selected_group": CONTROL, "bootstrap": True, "n_bootstrap": n_bootstrap}
+    return beside_rapids(n_cells, n_groups, "onesided_distances", difference=None, **options)
 
 
 @case("distance_pairwise_bootstrap_gpu", sizes=[(100_000, 500, 10), (100_000, 500, 100)], device="cuda")
 def distance_pairwise_bootstrap_gpu(n_cells: int, n_groups: int, n_bootstrap: int) -> Work:
     """All pairs, resampled."""
     options = {"bootstrap": True, "n_bootstrap": n_bootstrap}
-    return beside_rapids(n_cells, n_groups, "pairwise", comparable=False, **options)
+    return beside_rapids(n_cells, n_groups, "pairwise", difference=None, **options)
 
 
 @case("distance_contrasts", sizes=[(1_000_000, LINES, TREATMENTS)])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from benchmarks._registry import Work, case
-from benchmarks.cases.distance import relative_difference
+from benchmarks.peers import PERTPY, RAPIDS, beside
 from benchmarks.workloads import CONTROL, GROUPBY, expression_screen
 from pertorch import Distance
 
@@ -20,15 +18,7 @@ def beside_pertpy(metric: str, n_cells: int, n_groups: int, n_genes: int) -> Wor
     adata = expression_screen(n_cells, n_groups, n_genes)
     adata.layers["log1p"] = adata.X
     layer = "counts" if metric == "nb_ll" else "log1p"
-
-    def pertpy() -> Callable[[], Any]:
-        from pertpy.tools import Distance as Peer
-
-        verb = Peer(metric, layer_key=layer).onesided_distances
-        return partial(verb, adata, groupby=GROUPBY, selected_group=CONTROL, show_progressbar=False)
-
-    ours = partial(Distance(metric, layer_key=layer).onesided_distances, adata, GROUPBY, CONTROL)
-    return Work(ours, pertpy, "pertpy", relative_difference)
+    return beside(PERTPY, metric, "onesided_distances", adata, stored={"layer_key": layer}, selected_group=CONTROL)
 
 
 for _metric in METRICS:
@@ -46,11 +36,4 @@ def expression_edistance(n_cells: int, n_groups: int, n_genes: int) -> Work:
 def expression_edistance_gpu(n_cells: int, n_groups: int, n_genes: int) -> Work:
     """Energy distance, the matrix in the host's memory."""
     adata = expression_screen(n_cells, n_groups, n_genes)
-
-    def rapids() -> Callable[[], Any]:
-        from rapids_singlecell.ptg import Distance as Peer
-
-        return partial(Peer("edistance", layer_key="X").onesided_distances, adata, GROUPBY, CONTROL)
-
-    ours = partial(Distance("edistance", layer_key="X").onesided_distances, adata, GROUPBY, CONTROL)
-    return Work(ours, rapids, "rapids-singlecell-cu13", relative_difference)
+    return beside(RAPIDS, "edistance", "onesided_distances", adata, stored={"layer_key": "X"}, selected_group=CONTROL)

@@ -7,21 +7,16 @@ from functools import partial
 from typing import Any
 
 from benchmarks._registry import Work, case
+from benchmarks.peers import PERTPY, beside
 from benchmarks.workloads import CONTROL, GROUPBY, embedded_screen
-from pertorch import Distance, DistanceTest
+from pertorch import DistanceTest
 
 
 def beside_pertpy(n_cells: int, n_groups: int, n_bootstrap: int, verb: str, **more: Any) -> Work:
     """A verb of Distance with bootstrap, ours and pertpy's. Each package draws its own replicates."""
     adata = embedded_screen(n_cells, n_groups)
-    options = {"bootstrap": True, "n_bootstrap": n_bootstrap, "show_progressbar": False, **more}
-
-    def pertpy() -> Callable[[], Any]:
-        from pertpy.tools import Distance as Peer
-
-        return partial(getattr(Peer("edistance", obsm_key="X_pca"), verb), adata, groupby=GROUPBY, **options)
-
-    return Work(partial(getattr(Distance("edistance"), verb), adata, GROUPBY, **options), pertpy, "pertpy")
+    options = {"bootstrap": True, "n_bootstrap": n_bootstrap, **more}
+    return beside(PERTPY, "edistance", verb, adata, difference=None, **options)
 
 
 @case("distance_onesided_bootstrap", sizes=[(5_000, 25, 100)])

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks._registry import Work, case
-from benchmarks.cases.distance import relative_difference
-from benchmarks.workloads import CONTROL, GROUPBY, embedded_screen
+from benchmarks.peers import PERTPY, RAPIDS, beside
+from benchmarks.workloads import CONTROL, embedded_screen
 from pertorch import Distance
 
 METRIC = "wasserstein"
@@ -21,39 +21,20 @@ METRIC = "wasserstein"
 def wasserstein_onesided(n_cells: int, n_groups: int) -> Work:
     """Every group against the controls. The peer compiles on its first call."""
     adata = embedded_screen(n_cells, n_groups)
-
-    def pertpy() -> Callable[[], Any]:
-        from pertpy.tools import Distance as Peer
-
-        verb = Peer(METRIC, obsm_key="X_pca").onesided_distances
-        return partial(verb, adata, groupby=GROUPBY, selected_group=CONTROL, show_progressbar=False)
-
-    ours = partial(Distance(METRIC).onesided_distances, adata, GROUPBY, CONTROL)
-    return Work(ours, pertpy, "pertpy", relative_difference)
-
-
-def _beside_rapids(n_cells: int, n_groups: int, verb: str, *more: Any) -> Work:
-    adata = embedded_screen(n_cells, n_groups)
-
-    def rapids() -> Callable[[], Any]:
-        from rapids_singlecell.ptg import Distance as Peer
-
-        return partial(getattr(Peer(METRIC), verb), adata, GROUPBY, *more)
-
-    ours = partial(getattr(Distance(METRIC), verb), adata, GROUPBY, *more)
-    return Work(ours, rapids, "rapids-singlecell-cu13", relative_difference)
+    return beside(PERTPY, METRIC, "onesided_distances", adata, selected_group=CONTROL)
 
 
 @case("wasserstein_pairwise_gpu", sizes=[(36_000, 79)], device="cuda")
 def wasserstein_pairwise_gpu(n_cells: int, n_groups: int) -> Work:
     """All pairs: 3,081 of about 456 cells."""
-    return _beside_rapids(n_cells, n_groups, "pairwise")
+    return beside(RAPIDS, METRIC, "pairwise", embedded_screen(n_cells, n_groups))
 
 
 @case("wasserstein_onesided_gpu", sizes=[(40_000, 80)], device="cuda")
 def wasserstein_onesided_gpu(n_cells: int, n_groups: int) -> Work:
     """Every group against the controls, a tenth of the cells."""
-    return _beside_rapids(n_cells, n_groups, "onesided_distances", CONTROL)
+    adata = embedded_screen(n_cells, n_groups)
+    return beside(RAPIDS, METRIC, "onesided_distances", adata, selected_group=CONTROL)
 
 
 @case("wasserstein_pair_gpu", sizes=[(20_000, 20_000), (100_000, 100_000)], device="cuda")
