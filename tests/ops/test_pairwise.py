@@ -9,8 +9,8 @@ from scipy.spatial.distance import cdist
 
 from pertorch.ops.pairwise import (
     Kernel,
+    _reduction,
     _subsets,
-    _torch,
     block_cost,
     block_sums,
     row_sums,
@@ -327,8 +327,8 @@ def test_within_subsets(data, kernel, n, dtype, device, monkeypatch):
 @pytest.mark.parametrize("data", [common_offset, duplicated_cells, far_twins])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_weighted_sets(data, kernel, dtype, device, monkeypatch):
-    monkeypatch.setitem(_torch.TILE_ROWS, device, 80)
-    monkeypatch.setitem(_torch.HALF_ROWS, device, 16)
+    monkeypatch.setitem(_reduction.TILE_ROWS, device, 80)
+    monkeypatch.setitem(_reduction.HALF_ROWS, device, 16)
     rng = np.random.default_rng(0)
     points = torch.from_numpy(data(rng)).to(dtype)
     sets = [torch.from_numpy(rng.permutation(len(points))[:n]) for n in (1, 64, 150, 201)]

@@ -14,8 +14,8 @@ from torch import Tensor
 from pertorch.exec import runs_triton
 from pertorch.ops.pairwise import _subsets, _torch
 from pertorch.ops.pairwise._kernels import Kernel
+from pertorch.ops.pairwise._reduction import operands
 from pertorch.ops.pairwise._schedule import COPIES, block_cost, cut_tiles, tile_pairs
-from pertorch.ops.pairwise._torch import operands
 
 __all__ = [
     "COPIES",

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pertorch.exec import map_threads
 from pertorch.ops.pairwise._kernels import Kernel, limit, surely
-from pertorch.ops.pairwise._torch import block_sums, operands
+from pertorch.ops.pairwise._reduction import operands
+from pertorch.ops.pairwise._torch import block_sums
 
 NUMBERS = {"cpu": 2**18, "cuda": 2**26}  # of the matrices of a batch: they stay in a core's L2
 
