@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 import pertorch
 from pertorch import Distance, DistanceTest
-from pertorch.exec import FAN_IN, compute_tasks, map_reduce, reduce_tasks
+from pertorch._settings import SETTINGS
+from pertorch.exec import FAN_IN, compute_tasks, map_reduce, own_device, reduce_tasks, task
+from pertorch.metrics import Wasserstein
 from testing.pertorch import assert_close
 
 distributed, cloudpickle = pytest.importorskip("distributed"), pytest.importorskip("cloudpickle")
@@ -117,11 +120,13 @@ def fatal(block, folder, block_info=None):
     return block
 
 
-def test_a_worker_killed_in_mid_run(values, obs, client, tmp_path):
+@pytest.mark.parametrize("name", ["edistance", "wasserstein"])
+def test_a_worker_killed_in_mid_run(values, obs, client, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(Wasserstein, "least", 1)
     x = chunked(values).map_blocks(fatal, folder=str(tmp_path), meta=np.empty((0, 0)))
     with pertorch.settings.override(memory_gb=TIGHT):
-        expected = Distance(layer_key="x").pairwise(screen(chunked(values), obs), "g")
-        found = Distance(layer_key="x").pairwise(screen(x, obs), "g")
+        expected = Distance(name, layer_key="x").pairwise(screen(values, obs), "g")
+        found = Distance(name, layer_key="x").pairwise(screen(x, obs), "g")
     assert (tmp_path / "died").exists()
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
@@ -140,12 +145,47 @@ def test_what_is_wrong_is_said_as_in_memory(values, obs, client):
                 Distance(name, layer_key="x").pairwise(screen(chunked(bad), obs), "g")
 
 
+def seen_there():
+    return {name: getattr(pertorch.settings, name) for name in SETTINGS}
+
+
+def test_settings_travel_with_the_tasks(client):
+    """All but the bar, and which device of a kind: that is the worker's affair."""
+    here = {"device": "cuda:1", "dtype": "float64", "memory_gb": 0.25, "progress": True, "seed": 5}
+    for scheduler in ("threads", client):
+        with dask.config.set(scheduler=scheduler), pertorch.settings.override(**here):
+            (seen,) = compute_tasks([task(seen_there)])
+        assert seen == {**here, "device": "cuda", "progress": False}
+
+
+@pytest.mark.parametrize("name", ["edistance", "wasserstein", "t_test", "classifier_proba"])
+def test_precision_is_what_the_caller_asks_for(values, obs, client, name):
+    x = values.astype(np.float32)
+    with pertorch.settings.override(dtype="float64"):
+        expected, found = (Distance(name, layer_key="x").pairwise(screen(v, obs), "g") for v in (x, chunked(x)))
+    assert_close(found, expected, rel=1e-12, scale=1)
+
+
+def test_a_task_works_on_the_gpu_of_its_worker(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert own_device("cuda") == torch.device("cuda", 3)
+    assert own_device("cpu") == torch.device("cpu")
+
+
 def test_each_task_is_told_when_it_is_done(client):
     for scheduler in ("threads", client):
         done = []
         with dask.config.set(scheduler=scheduler):
             assert compute_tasks([dask.delayed(lambda i=i: i)() for i in range(9)], done.append) == [*range(9)]
         assert sorted(done) == [*range(9)]
+
+
+def test_tasks_within_are_told_too(client):
+    for scheduler in ("threads", client):
+        leaves, done = [dask.delayed(str)(i) for i in range(20)], []
+        with dask.config.set(scheduler=scheduler):
+            assert compute_tasks([reduce_tasks(leaves, "".join)], done.append, leaves) == ["".join(map(str, range(20)))]
+        assert sorted(done) == [*range(20)]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 64, 65, 100])

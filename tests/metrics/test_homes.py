@@ -11,11 +11,13 @@ import pytest
 import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
+from tqdm import tqdm
 
 import pertorch
 from pertorch import Distance, DistanceTest
 from pertorch.data import Cells, Matrix, open_matrix
 from pertorch.data._storage import DaskRows, _base, _file
+from pertorch.exec import _progress
 from pertorch.metrics import METRICS, CentroidMetric, MomentMetric, Wasserstein, list_metrics
 from pertorch.ops.pairwise import COPIES
 from testing.pertorch import assert_close
@@ -135,6 +137,30 @@ def test_every_metric_of_every_home(homes, name, fits, monkeypatch):
             else:
                 assert_close(found, expected, rel=1e-12)
     assert on_dask or fits or name == "classifier_cp" or max(whole, default=0) <= 60  # cells of a pair
+
+
+@pytest.mark.parametrize("homes", ["backed", "dask", "cluster"], indirect=True)
+@pytest.mark.parametrize("name", ["edistance", "t_test", "ks_test", "wasserstein", "mahalanobis"])
+def test_bars_end_at_their_totals(homes, name, monkeypatch, capsys):
+    """Those of the call, and those of passes and shares within it."""
+    _, far, key = homes
+    seen = []
+
+    class Noted(tqdm):
+        def close(self):
+            if not self.disable:
+                seen.append((self.desc, self.n, self.total, self.unit))
+            super().close()
+
+    monkeypatch.setattr(_progress, "_bar", lambda shown: Noted if shown else tqdm)
+    monkeypatch.setattr(Wasserstein, "least", 1)
+    with pertorch.settings.override(memory_gb=TIGHT, progress=True):
+        tables(far, key, name)
+    capsys.readouterr()
+    assert len([desc for desc, *_ in seen if desc == name]) == 2
+    assert (f"{name} test", 6, 6, " permutations") in seen
+    assert all(n == total > 0 for _, n, total, _ in seen), seen
+    assert name == "edistance" or any(unit == " cells" for *_, unit in seen), seen
 
 
 def test_a_file_is_gathered_in_one_pass(values, obs, tmp_path, monkeypatch):

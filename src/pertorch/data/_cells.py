@@ -17,7 +17,7 @@ from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
 from pertorch.data._shares import Share, group_shares, pair_shares
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
-from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, task
+from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, progress_bar, task
 from pertorch.ops.pairwise import COPIES, cut_tiles
 
 T = TypeVar("T")
@@ -178,33 +178,48 @@ class Cells:
         devices
             Where to work.
         tick
-            For the work to tell what is done; where it is done by others, told the `costs` of each share.
+            For the work to tell what is done; where others do it, told the `costs` of each share. Without one a bar of
+            its own tells cells.
         costs
             Of each share, in the unit of `tick`.
         """
         both = list(zip(shares, arguments, strict=True))
+        if tick is not None:
+            return self._map(both, work, devices, tick, (lambda i: tick(costs[i])) if self.matrix.is_dask else None)
+        sizes = [int(self.sizes[share.groups].sum()) for share in shares]
+        with progress_bar(lambda: sum(sizes), f"groups of {self.matrix.name}", unit="cells") as bar:
+            return self._map(both, work, devices, None, lambda i: bar.update(sizes[i]))
+
+    def _map(
+        self,
+        both: Sequence[tuple[Share, Any]],
+        work: Any,
+        devices: Sequence[torch.device],
+        tick: Callable[[int], object] | None,
+        done: Callable[[int], object] | None,
+    ) -> list[Any]:
         if self.matrix.is_dask:
-            return self._map_tasks(both, work, devices[0], tick and (lambda i: tick(costs[i])))
-        out = []
+            tasks = self._map_tasks(both, work, devices[0].type)
+            return [_moved(found, devices[0]) for found in compute_tasks(tasks, done)]
+        out: list[Any] = []
         for loaded, run in itertools.groupby(both, lambda each: each[0].loaded):
             cells = self.some(loaded)
-            out += [work(cells.some(share.within), devices, tick, *its) for share, its in run]
+            for share, its in run:
+                out.append(work(cells.some(share.within), devices, tick, *its))
+                if done:
+                    done(len(out) - 1)
             del cells  # or two loads would be in memory
         return out
 
-    def _map_tasks(
-        self, both: Sequence[tuple[Share, Any]], work: Any, device: torch.device, done: Callable[[int], object] | None
-    ) -> list[Any]:
+    def _map_tasks(self, both: Sequence[tuple[Share, Any]], work: Any, kind: str) -> list[Any]:
         from dask.delayed import delayed
 
-        loads = {tuple(share.loaded): None for share, _ in both}
-        tasks = {loaded: self._some_task(loaded) for loaded in loads}
+        loads = {loaded: self._some_task(loaded) for loaded in dict.fromkeys(tuple(share.loaded) for share, _ in both)}
         everywhere = delayed(work, traverse=False)  # once, whatever it brings along
-        found = [
-            task(partial(_on_worker, device.type, share.within, its), everywhere, tasks[tuple(share.loaded)])
+        return [
+            task(partial(_on_worker, kind, share.within, its), everywhere, loads[tuple(share.loaded)])
             for share, its in both
         ]
-        return [_moved(each, device) for each in compute_tasks(found, done)]
 
     def on(self, device: torch.device) -> torch.Tensor:
         """All rows on `device`, sorted by group: shape ``(offsets[-1], d)``. Read once per device.

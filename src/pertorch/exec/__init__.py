@@ -5,7 +5,7 @@ from pertorch.exec._context import in_context
 from pertorch.exec._devices import MultiGpu, memory_budget, own_device, parse_device, resolve_devices
 from pertorch.exec._download import download
 from pertorch.exec._memory import Kept, may_keep, with_less_memory
-from pertorch.exec._progress import progress_bar, track
+from pertorch.exec._progress import progress_bar, steps, track
 from pertorch.exec._read_ahead import read_ahead
 from pertorch.exec._split import map_devices
 from pertorch.exec._threads import map_ahead, map_threads
@@ -35,6 +35,7 @@ __all__ = [
     "resolve_devices",
     "runs_triton",
     "shared",
+    "steps",
     "task",
     "track",
     "upload",

@@ -61,3 +61,24 @@ def track(
         for item in items:
             yield item
             bar.update(size(item))
+
+
+@contextmanager
+def steps(tick: Callable[[int], object] | None, total: Callable[[], int]) -> Iterator[Callable[[int], object] | None]:
+    """A tick for work of so many steps: of more, as where tiles hold cells that nobody asked for, no more is told.
+
+    What was not told, as where some turn out not to be needed, is told at the end.
+    """
+    if tick is None:
+        yield None
+        return
+    left = total()
+
+    def told(n: int) -> None:
+        nonlocal left
+        n = min(n, left)
+        left -= n
+        tick(n)
+
+    yield told
+    tick(left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import torch
 from torch import Tensor
 
-from pertorch.exec import TASKS, compute_tasks, memory_budget, own_device, task
+from pertorch.exec import TASKS, compute_tasks, memory_budget, own_device, steps, task
 from pertorch.ops.pairwise import COPIES, Kernel, block_cost, block_sums, cut_tiles, tile_pairs
 from pertorch.ops.segment import batches
 
@@ -82,7 +82,8 @@ class _Job(NamedTuple):
     def sums(self, points: Points, kernel: Kernel, tick: Tick = None) -> Tensor:
         """Shape ``(pairs, r)``, of the cells of its bands."""
         rows, weights = points
-        sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=weights, tick=tick)
+        with steps(tick, lambda: int(self.cost.sum())) as told:
+            sums = block_sums(rows, self.offsets, self.left, self.right, kernel=kernel, weights=weights, tick=told)
         return self.times * sums if self.times > 1 else sums
 
 
@@ -115,33 +116,38 @@ def cell_block_sums(
     """
     n_replicates = 0 if weights is None else weights.n_replicates
     row_bytes = COPIES * cells.n_features * cells.matrix.dtype.itemsize + WEIGHTS * n_replicates
-    most = memory_budget(device) // row_bytes
-    if fits := int(cells.offsets[-1]) <= most:
-        bands = [_Band(0, int(cells.offsets[-1]), 0, len(cells.sizes))]
-        whole = _Job((0,), torch.arange(len(left)), cells.offsets, left, right, 1)
-    else:
-        left, right = left.cpu(), right.cpu()
-        tiles = cut_tiles(cells.offsets, max(1, most // 2))
-        bands = [_Band(*tile) for tile in tiles.rows()]
+    n, most = int(cells.offsets[-1]), memory_budget(device) // row_bytes
     load = _Load(cells, weights, prepare, device)
+    if n <= most:
+        bands = [_Band(0, n, 0, len(cells.sizes))]
+        whole = _Job((0,), torch.arange(len(left)), cells.offsets, left, right, 1)
+        if not cells.matrix.is_dask:
+            return whole.sums(load(bands[0]), kernel, tick)
+        return _by_tasks(_shares(whole), bands, load, kernel, len(left), tick)
+    left, right = left.cpu(), right.cpu()
+    tiles = cut_tiles(cells.offsets, max(1, most // 2))
+    bands = [_Band(*tile) for tile in tiles.rows()]
+    jobs = _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
     if cells.matrix.is_dask:
-        jobs = _shares(whole) if fits else _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right))
-        return _by_tasks(list(jobs), bands, load, kernel, len(left), tick)
-    if fits:
-        return whole.sums(load(bands[0]), kernel, tick)
+        return _by_tasks(jobs, bands, load, kernel, len(left), tick)
     total = torch.zeros(len(left), max(1, n_replicates), dtype=torch.float64, device=device)
+    for job, points in _two_at_a_time(jobs, bands, load):
+        total[job.which.to(device)] += job.sums(points, kernel, tick)
+    return total
+
+
+def _two_at_a_time(jobs: Iterable[_Job], bands: list[_Band], load: _Load) -> Iterator[tuple[_Job, Points]]:
+    """Jobs and their points. A band is there twice only while two are joined: views of both are what is kept."""
     held: dict[int, Points] = {}
-    for job in _jobs(bands, cells.offsets, left, right, tile_pairs(tiles, left, right)):
+    for job in jobs:
         others = [i for i in held if i not in job.bands]
         kept = [*job.bands, *others[: 2 - len(job.bands)]]
-        # What two bands were joined in is given up before a third is read: so no band is there twice but while they are
-        held = {i: held[i].copy() for i in kept if i in held}
+        held = {i: held[i].copy() for i in kept if i in held}  # so that what they were views of is given up
         held |= {i: load(bands[i]) for i in sorted(kept, reverse=True) if i not in held}
         points = Points.joined([held[i] for i in job.bands])
         held |= zip(job.bands, points.split([len(held[i].rows) for i in job.bands]), strict=True)
-        total[job.which.to(device)] += job.sums(points, kernel, tick)
+        yield job, points
         del points
-    return total
 
 
 def _jobs(
@@ -173,18 +179,10 @@ def _job(bands: list[_Band], s: int, t: int, offsets: Tensor, left: Tensor, righ
 
 
 def _shares(whole: _Job) -> Iterator[_Job]:
-    """Runs of pairs of like cost.
-
-    Groups with themselves go along with others: alone they would be cut otherwise, which shows in the last bits.
-    """
+    """Runs of pairs of like cost."""
     left, right, cost = whole.left.cpu(), whole.right.cpu(), whole.cost.cpu()
-    within, between = (torch.nonzero(kind)[:, 0] for kind in (left == right, left != right))
-    if not len(between):
-        within, between = between, within
-    runs = batches(cost[between], max(1, int(cost[between].sum()) // TASKS))
-    for run, beside in zip(runs, within.tensor_split(len(runs)), strict=True):
-        which = torch.cat([between[run], beside])
-        yield whole._replace(which=which, left=left[which], right=right[which])
+    for run in batches(cost, max(1, int(cost.sum()) // TASKS)):
+        yield whole._replace(which=whole.which[run], left=left[run], right=right[run])
 
 
 @final
@@ -228,10 +226,12 @@ def _points(
     return Points(points, None if weights is None else weights.of(groups, device)[mine])
 
 
-def _by_tasks(jobs: list[_Job], bands: list[_Band], load: _Load, kernel: Kernel, n_pairs: int, tick: Tick) -> Tensor:
+def _by_tasks(
+    some: Iterable[_Job], bands: list[_Band], load: _Load, kernel: Kernel, n_pairs: int, tick: Tick
+) -> Tensor:
     """Sums of all jobs, each a task; what several of them need is a task of its own, which goes to who needs it."""
-    used = sorted({i for job in jobs for i in job.bands})
-    loaded = {i: load.task(bands[i]) for i in used}
+    jobs = list(some)
+    loaded = {i: load.task(bands[i]) for i in sorted({i for job in jobs for i in job.bands})}
     tasks = [task(partial(_sums, kernel, job), [loaded[i] for i in job.bands]) for job in jobs]
     costs = [int(job.cost.sum()) for job in jobs]
     total: Tensor | None = None

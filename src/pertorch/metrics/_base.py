@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
 
 import torch
 
-from pertorch.exec import map_threads, with_less_memory
+from pertorch.exec import map_threads, steps, with_less_memory
 from pertorch.ops.segment import batches, group_weights
 from pertorch.stats import Columns
 
@@ -206,10 +206,12 @@ class Metric(ABC):
         tick: Callable[[int], object] | None,
     ) -> Distances:
         """Of all pairs, as many replicates at a time as there is room for."""
-        chunks = [
-            with_less_memory(devices[0], partial(self._evaluate, cells, pairs, devices, columns, tick))
-            for columns in self.replicates(cells, weights)
-        ]
+        chunks = []
+        for columns in self.replicates(cells, weights):
+            n_replicates = 1 if columns is None else columns.n_replicates
+            with steps(tick, partial(self.cost, cells, pairs, n_replicates)) as told:
+                work = partial(self._evaluate, cells, pairs, devices, columns, told)
+                chunks.append(with_less_memory(devices[0], work))
         return Distances.joined(chunks, 1)
 
     def replicates(self, cells: Cells, weights: Weights | None) -> Iterator[Columns | None]:

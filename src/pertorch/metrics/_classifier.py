@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.2  # share of Y that the regression does not see
 CPU = torch.device("cpu")
+_lock = threading.Lock()
+_within: list[Any] = []  # what limits BLAS, and an entry for each who is within
 
 
 @final
@@ -154,12 +157,25 @@ def _warn(metric: ClassifierProba | ClassifierCP, converged: Tensor) -> None:
     )
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    """For fits of some hundred cells: a second thread of BLAS would only wait for the first."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For fits of some hundred cells: a second thread of BLAS would only wait for the first.
+
+    What it is held to holds for the process: until the last of those who are within, such as tasks of Dask, has left.
+    """
     from threadpoolctl import threadpool_limits
 
-    limited: AbstractContextManager[Any] = threadpool_limits(1)
-    return limited
+    with _lock:
+        if not _within:
+            _within.append(threadpool_limits(1, "blas"))
+        _within.append(None)
+    try:
+        yield
+    finally:
+        with _lock:
+            _within.pop()
+            if len(_within) == 1:
+                _within.pop().restore_original_limits()
 
 
 def _rows_of(cells: Cells, groups: Sequence[int]) -> NDArray[np.int64]:

@@ -95,10 +95,7 @@ class Wasserstein(Metric):
         clouds = Clouds.of(rows.double() if self.threshold < 1e-4 else rows, cells.offsets, drawn)
         replicate = torch.arange(n_replicates, device=device) * len(cells.sizes)
         left, right = (side.to(device)[:, None] + replicate for side in (pairs.left, pairs.right))
-        told: list[int] = []
-        done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick and _both(told.append, tick))
-        if tick:  # cells that were not drawn, and pairs whose costs are all equal
-            tick(self.cost(cells, pairs, n_replicates) - sum(told))
+        done = self._transport(clouds, left.flatten(), right.flatten(), devices, tick)
         return Distances(done.cost.reshape(left.shape), done.converged.reshape(left.shape))
 
     def _transport(
@@ -132,7 +129,3 @@ class Wasserstein(Metric):
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _both(first: Callable[[int], object], second: Callable[[int], object]) -> Callable[[int], object]:
-    return lambda n: (first(n), second(n))
