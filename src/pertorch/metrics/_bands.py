@@ -177,7 +177,8 @@ def _shares(whole: _Job) -> Iterator[_Job]:
 
     Groups with themselves go along with others: alone they would be cut otherwise, which shows in the last bits.
     """
-    left, right, cost = whole.left.cpu(), whole.right.cpu(), whole.cost.cpu()
+    left, right = whole.left.cpu(), whole.right.cpu()
+    cost = block_cost(whole.offsets, left, right)
     within, between = (torch.nonzero(kind)[:, 0] for kind in (left == right, left != right))
     if not len(between):
         within, between = between, within
