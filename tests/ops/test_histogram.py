@@ -57,6 +57,20 @@ def test_parts_merge(entries, monkeypatch):
     assert as_dicts(left.histograms()) == as_dicts(whole.histograms())
 
 
+def test_parts_merge_that_were_counted_on_another_kind_of_device(entries, monkeypatch):
+    """Whose tables are wider."""
+    column, value = (torch.from_numpy(x) for x in entries)
+    part, wide = Tally(6), dict.fromkeys(implementation._WIDEST, 4096)
+    part.add(column, value)
+    monkeypatch.setattr(implementation, "_WIDEST", wide)
+    whole = Tally(6)
+    for _ in range(2):
+        whole.merge(part)
+    whole.add(column, value)
+    expected = [{value: 3 * times for value, times in found.items()} for found in as_dicts(part.histograms())]
+    assert as_dicts(whole.histograms()) == expected
+
+
 def test_values_ascend_and_empty_columns_are_empty(entries):
     column, value = (torch.from_numpy(x) for x in entries)
     tally = Tally(6)

@@ -130,17 +130,18 @@ def large():
 @pytest.mark.gpu
 @pytest.mark.parametrize("method", ["threshold", "maximum", *FITS])
 def test_a_gpu_that_is_full(large, caplog, method):
-    """150 MB are left: the counts take 52, a pass over all of them as much again two or three times."""
+    """60 MB are left: the counts take 52, and a look at them as much again."""
     device = torch.device("cuda", 0)
     with settings.override(device="cuda:0"):
         truth = assign(large, method)
         torch.cuda.empty_cache()
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 150e6) / total, device)
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 60e6) / total, device)
         try:
             with caplog.at_level(logging.WARNING, "pertorch"):
                 found = assign(large, method)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
     assert_same(found, truth, rel=1e-9)
-    assert "cuda:0 ran out of memory: done with slabs of at most" in caplog.text or method == "gauss"
+    told = "cuda:0 ran out of memory: done with slabs of at most" in caplog.text
+    assert told or method not in ("threshold", "maximum", "poisson_gauss")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -43,8 +44,16 @@ def map_devices(
     runs = _runs(cost(), len(devices)) if len(devices) > 1 else []
     if len(runs) < 2:  # the caller's thread does for one
         return [there(devices[0], runs[0] if runs else slice(None))]
+    _load_linear_algebra(devices[0])
     with ThreadPoolExecutor(len(runs), "pertorch-device") as pool:
         return list(pool.map(in_context(there), devices, runs))
+
+
+@cache
+def _load_linear_algebra(device: torch.device) -> None:
+    """Which torch loads when it is first used, but not for two threads at a time."""
+    if device.type == "cuda":
+        torch.linalg.cholesky_ex(torch.ones(1, 1, device=device))
 
 
 def _runs(cost: torch.Tensor, n_devices: int) -> list[slice]:

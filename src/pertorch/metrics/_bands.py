@@ -180,7 +180,8 @@ def _job(bands: list[_Band], s: int, t: int, offsets: Tensor, left: Tensor, righ
 
 def _shares(whole: _Job) -> Iterator[_Job]:
     """Runs of pairs of like cost."""
-    left, right, cost = whole.left.cpu(), whole.right.cpu(), whole.cost.cpu()
+    left, right = whole.left.cpu(), whole.right.cpu()
+    cost = block_cost(whole.offsets, left, right)
     for run in batches(cost, max(1, int(cost.sum()) // TASKS)):
         yield whole._replace(which=whole.which[run], left=left[run], right=right[run])
 

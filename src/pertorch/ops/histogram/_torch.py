@@ -113,18 +113,26 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Take in what another tally of as many columns has counted."""
-        self._table += other._table.to(self.device)
-        for codes, times in other._rare:
+        parts = other._rare
+        if self._width == other._width:
+            self._table += other._table.to(self.device)
+        else:  # that of another kind of device
+            parts = [*parts, other._small()]
+        for codes, times in parts:
             self._pool((codes.to(self.device), times.to(self.device)))
 
     def histograms(self) -> Histograms:
         """What has been counted so far."""
-        small = torch.nonzero(self._table)[:, 0]
-        column = torch.div(small, self._width, rounding_mode="floor")
-        codes, times = _pooled([*self._rare, ((column << _SHIFT) + small % self._width, self._table[small])])
+        codes, times = _pooled([*self._rare, self._small()])
         sizes = torch.bincount(codes >> _SHIFT, minlength=self.n_columns)
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).cpu()
         return Histograms(offsets, codes & ((1 << _SHIFT) - 1), times)
+
+    def _small(self) -> tuple[Tensor, Tensor]:
+        """What the table holds, as codes and how often they occur."""
+        small = torch.nonzero(self._table)[:, 0]
+        column = torch.div(small, self._width, rounding_mode="floor")
+        return (column << _SHIFT) + small % self._width, self._table[small]
 
     def _pool(self, part: tuple[Tensor, Tensor]) -> None:
         self._rare.append(part)
