@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pertorch.data._names import nearest
-from pertorch.data._storage import FilePart, lies_in_file
+from pertorch.data._storage import FilePart, lies_in_file, reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +25,8 @@ def expression(adata: AnnData, layer: str | None) -> tuple[Any, str]:
         If there is no such layer.
     """
     if layer is None or (layer == "X" and "X" not in adata.layers):
-        return _unread(adata, lambda one: one.X), "X"
+        with reading(adata.filename, "X") if adata.isbacked else nullcontext():
+            return _unread(adata, lambda one: one.X), "X"
     _check_key(adata.layers, layer, "layers", ["X"])
     return _unread(adata, lambda one: one.layers[layer]), f"layers[{layer!r}]"
 

@@ -116,19 +116,20 @@ class OnFile(Storage):
         ends = [np.searchsorted(ascending, [run.start, run.stop]) for run in self.runs(SLAB_BYTES)]
         yield from read_ahead(read, [slice(*map(int, end)) for end in ends if end[0] < end[1]])
 
-    @contextmanager
-    def reading(self, file: object, rows: slice | None = None) -> Iterator[None]:
-        """What goes wrong inside is the file's fault: say which file and which matrix."""
-        try:
-            yield
-        except MemoryError:
-            raise
-        except Exception as error:  # h5py, zarr and the codecs of either raise what they like
-            where = "" if rows is None else f"rows {rows.start} to {rows.stop - 1} of "
-            raise OSError(
-                f"{file}: {where}{self.name} cannot be read ({error}). The file is damaged or incomplete: "
-                "copy or write it again."
-            ) from error
+
+@contextmanager
+def reading(file: object, name: str, rows: slice | None = None) -> Iterator[None]:
+    """What goes wrong inside is the file's fault: say which file and which matrix."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # h5py, zarr and the codecs of either raise what they like
+        where = "" if rows is None else f"rows {rows.start} to {rows.stop - 1} of "
+        raise OSError(
+            f"{file}: {where}{name} cannot be read ({error}). The file is damaged or incomplete: "
+            "copy or write it again."
+        ) from error
 
 
 def canonical(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], n_columns: int) -> sp.csr_array:

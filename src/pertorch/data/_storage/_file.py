@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, final
@@ -10,13 +12,33 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pertorch.data._storage._base import SLAB_BYTES, OnFile, entry_runs, long_runs, row_runs
+from pertorch.data._storage._base import SLAB_BYTES, OnFile, entry_runs, long_runs, reading, row_runs
 from pertorch.data._storage._convert import canonical_csr, dense, native
 
 
 def file_of(values: Any) -> str:
     """Where an array of h5py or zarr lies."""
     return str(values.file.filename if hasattr(values, "file") else getattr(values, "store_path", "zarr"))
+
+
+def _check_length(stored: Any) -> None:
+    """Of a file that was cut after it was opened, HDF5 gives zeros for what lay beyond."""
+    file = getattr(stored, "file", None)
+    if file is None or (file.driver, file.mode) != ("sec2", "r"):
+        return
+    if os.fstat(file.id.get_vfd_handle()).st_size < file.id.get_filesize():
+        raise ValueError("it was cut short")
+
+
+def _absent(values: Any) -> int:
+    """Chunks of an array of zarr that its store does not have: they read as zeros, whether left out or lost."""
+    return int(values.nchunks - values.nchunks_initialized) if hasattr(values, "nchunks_initialized") else 0
+
+
+def _repeats_zero(indices: NDArray[Any], starts: NDArray[np.int64]) -> bool:
+    """Whether a row (column) has an index of 0 twice, so that they are not those that were written."""
+    repeats = np.flatnonzero((indices[1:] == 0) & (indices[:-1] == 0)) + 1
+    return len(np.setdiff1d(repeats, starts)) > 0
 
 
 @final
@@ -29,6 +51,14 @@ class FileRows(OnFile):
         self.shape = tuple(map(int, values.shape))  # type: ignore[assignment]
         self.dtype = native(values.dtype)
         self._file = file_of(values)
+        if (absent := _absent(values)) > 0:
+            warnings.warn(
+                f"{self._file}: {absent} of {values.nchunks} chunks of {name} are not there, and read as zeros. Either "
+                "all their values are zero, and zarr left them out when it was written, or they are lost: then copy or "
+                "write it again. Written under zarr.config.set({'array.write_empty_chunks': True}) it has all of them.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def runs(self, nbytes: int) -> Iterator[slice]:
         """Whole chunks: see :class:`Storage`."""
@@ -37,14 +67,15 @@ class FileRows(OnFile):
 
     def read(self, rows: slice) -> NDArray[Any]:
         """See :class:`Storage`."""
-        with self.reading(self._file, rows):
+        with reading(self._file, self.name, rows):
+            _check_length(self._values)
             return dense(self._values[rows])
 
 
 class _Compressed(OnFile):
     """A sparse matrix in a file, opened by anndata.
 
-    Of zarr's arrays, pieces that are missing read as zeros, so what must hold between the arrays is looked at.
+    Of zarr's arrays, chunks that are missing read as zeros, so what must hold between the arrays is looked at.
     """
 
     is_sparse = True
@@ -52,15 +83,15 @@ class _Compressed(OnFile):
 
     def __init__(self, stored: Any, name: str) -> None:
         super().__init__(name)
-        self._group = stored.group
-        self.shape = tuple(map(int, stored.shape))  # type: ignore[assignment]
-        self._file = file_of(self._group["data"])
-        self.dtype = native(self._group["data"].dtype)
+        self._group, self._file = stored.group, file_of(stored.group)
+        with reading(self._file, name):
+            self.shape = tuple(map(int, stored.shape))  # type: ignore[assignment]
+            self.dtype = native(self._group["data"].dtype)
 
     @cached_property
     def _indptr(self) -> NDArray[np.int64]:
         """Read once and kept: eight bytes a row, or a column."""
-        with self.reading(self._file):
+        with reading(self._file, self.name):
             indptr: NDArray[np.int64] = np.asarray(self._group["indptr"][:]).astype(np.int64, copy=False)
             lengths = {int(self._group[part].shape[0]) for part in ("data", "indices")}
             if (
@@ -70,6 +101,9 @@ class _Compressed(OnFile):
                 or lengths != {int(indptr[-1])}
             ):
                 raise ValueError("its indptr does not fit its data")
+            for part in ("data", "indptr"):  # neither of which are zeros for as long as a chunk
+                if indptr[-1] and _absent(self._group[part]) > 0:
+                    raise ValueError(f"chunks of its {part} are missing")
             return indptr
 
     @property
@@ -85,12 +119,19 @@ class _Compressed(OnFile):
     def _entries(self, run: slice) -> tuple[NDArray[Any], NDArray[Any]]:
         """Data and indices of a run of rows (columns)."""
         low, high = int(self._indptr[run.start]), int(self._indptr[run.stop])
+        _check_length(self._group)
         data, indices = (np.asarray(self._group[part][low:high]) for part in ("data", "indices"))
         if len(data) != high - low or len(indices) != high - low:
             raise ValueError("it ends too soon")
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < self.shape[1 - self.axis]:
             raise ValueError("its indices are out of range")
+        if self._may_lack_indices and _repeats_zero(indices, self._indptr[run.start : run.stop] - low):
+            raise ValueError("chunks of its indices are missing")
         return data.astype(self.dtype, copy=False), indices
+
+    @cached_property
+    def _may_lack_indices(self) -> bool:
+        return _absent(self._group["indices"]) > 0
 
 
 @final
@@ -106,7 +147,7 @@ class FileCsr(_Compressed):
     def read(self, rows: slice) -> sp.csr_array:
         """See :class:`Storage`."""
         indptr = self._indptr[rows.start : rows.stop + 1]
-        with self.reading(self._file, rows):
+        with reading(self._file, self.name, rows):
             data, indices = self._entries(rows)
             indptr = (indptr - indptr[0]).astype(
                 np.int64 if len(data) >= 2**31 else indices.dtype
@@ -127,7 +168,7 @@ class FileCsc(_Compressed):
     def read(self, rows: slice) -> sp.csr_array:
         """See :class:`Storage`."""
         n, parts = rows.stop - rows.start, []
-        with self.reading(self._file, rows):
+        with reading(self._file, self.name, rows):
             for run in entry_runs(self._indptr, SLAB_BYTES // self.entry_bytes):
                 data, row = self._entries(run)
                 kept = np.flatnonzero((row >= rows.start) & (row < rows.stop))
