@@ -71,7 +71,11 @@ def test_missing_chunks_of_csc(tmp_path, part, at):
         matrix.counts()
 
 
-@pytest.mark.parametrize("values", [np.ones((50, 1)), np.zeros((50, 3)), np.eye(50)[:, :1]], ids=["one", "0", "first"])
+@pytest.mark.parametrize(
+    "values",
+    [np.ones((50, 1)), np.zeros((50, 3)), np.eye(50)[:, :1], np.eye(50)[:, 40:], np.zeros((0, 3))],
+    ids=["one", "0", "first", "last", "no rows"],
+)
 def test_chunks_of_zeros_that_zarr_leaves_out(tmp_path, values):
     matrix = as_matrix(stored(tmp_path, sp.csr_matrix(values), chunks=(10,)), "X")
     np.testing.assert_array_equal(matrix.counts().toarray(), values)

@@ -101,9 +101,11 @@ class _Compressed(OnFile):
                 or lengths != {int(indptr[-1])}
             ):
                 raise ValueError("its indptr does not fit its data")
-            for part in ("data", "indptr"):  # neither of which are zeros for as long as a chunk
-                if indptr[-1] and _absent(self._group[part]) > 0:
-                    raise ValueError(f"chunks of its {part} are missing")
+            if _absent(self._group["data"]) > 0:  # which is not zero for as long as a chunk
+                raise ValueError("chunks of its data are missing")
+            # Zeros at the beginning are empty rows, or a chunk that is lost: then the next row has the entries of all.
+            if _absent(self._group["indptr"]) > 0 and np.diff(indptr).max(initial=0) > self.shape[1 - self.axis]:
+                raise ValueError("chunks of its indptr are missing")
             return indptr
 
     @property
