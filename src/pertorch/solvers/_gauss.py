@@ -145,16 +145,7 @@ class _Rows:
             ],
             -1,
         )
-        zero, one = torch.zeros_like(mu0), torch.ones_like(mu0)
-        delta = torch.stack(  # difference of the two components' scores, as polynomials in y
-            [
-                torch.stack([mu0 * precision, -precision], -1),
-                torch.stack([-mu1 * precision, precision], -1),
-                torch.stack([slope * (mu0 + mu1), -2 * slope], -1),
-                torch.stack([one, zero], -1),
-            ],
-            -2,
-        )
+        delta = _score_differences(mu0, mu1, precision)
         hessian = delta @ torch.stack([q[:, :2], q[:, 1:]], -2) @ delta.transpose(-1, -2)
         hessian[:, 0, 0] -= rest[:, 0] * precision + 0.25
         hessian[:, 1, 1] -= r[:, 0] * precision + 0.25
@@ -164,6 +155,20 @@ class _Rows:
             hessian[:, k, 2] -= 2 * score
             hessian[:, 2, k] -= 2 * score
         return -(likelihood + prior - 0.01 * log_w0 - 0.99 * log_w1), -gradient, -hessian
+
+
+def _score_differences(mu0: Tensor, mu1: Tensor, precision: Tensor) -> Tensor:
+    """Score of the higher less the lower one in (μ₀, μ₁, log σ, logit w₁), polynomials in y: shape ``(p, 4, 2)``."""
+    slope, zero, one = (mu1 - mu0) * precision, torch.zeros_like(mu0), torch.ones_like(mu0)
+    return torch.stack(
+        [
+            torch.stack([mu0 * precision, -precision], -1),
+            torch.stack([-mu1 * precision, precision], -1),
+            torch.stack([slope * (mu0 + mu1), -2 * slope], -1),
+            torch.stack([one, zero], -1),
+        ],
+        -2,
+    )
 
 
 def _about(moments: Tensor, mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
