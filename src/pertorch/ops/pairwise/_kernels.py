@@ -78,7 +78,7 @@ def limit(smaller: Number) -> Number:
     ``d² = |x|² + |y|² − 2 x·y`` errs in single precision by about 1e-7 of the norms, however small it is, and κ by its
     slope times that. What rounding does to a cell is common to all pairs of that cell and independent of the other
     cells, so the mean of an n × m block errs by ``1e-7 Σ slope (|x|² + |y|²) / Σ κ / √min(n, m)``. That is kept at
-    5e-7 or less: a block past the limit is computed again, from differences of the values as given. So is one with a
-    pair below `NOISE`, whose distance may be nothing but rounding, and that always too large.
+    5e-7 or less: a block past the limit is computed again, from differences of the values as given. On a CPU, so is one
+    with a pair below `NOISE`, whose distance may be nothing but rounding, and that always too large.
     """
     return 5 * smaller**0.5

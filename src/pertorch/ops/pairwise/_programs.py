@@ -5,10 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pertorch.ops.pairwise import _kernels
-
-NOISE = tl.constexpr(_kernels.NOISE)
-
 # κ of a squared distance, and how fast it changes: |dκ / d(d²)|. `gamma` comes scaled as the points are.
 
 
@@ -101,7 +97,7 @@ def _counts(rows, columns, column_in, within):
 
 
 @triton.jit
-def _doubtful(limits, total, error, margin, row_in):
+def _doubtful(limits, total, error, row_in):
     """Whether rounding could have spoilt this task's sum: see `_kernels.limit`. NaN is doubtful."""
     limit = tl.load(limits + tl.program_id(0))
     total = tl.sum(tl.where(row_in, total, 0.0), 0)
@@ -161,7 +157,6 @@ def block_kernel(
     a_lo *= -2.0
     total = tl.zeros([BM], tl.float32)
     error = tl.zeros([BM], tl.float32)
-    margin = tl.full([BM], float("inf"), tl.float32)
     # Whole tiles need no mask between two groups; the last tile, and any tile within a group, does.
     whole = tl.where(within != 0, 0, n_columns // BN * BN)
     for start in range(0, whole, BN):
@@ -173,7 +168,6 @@ def block_kernel(
         value, slope = KAPPA(squared, gamma)
         total += tl.sum(value, 1)
         error += tl.sum(slope * norms, 1)
-        margin = tl.minimum(margin, tl.min(squared - NOISE * norms, 1))
     for start in tl.range(whole, n_columns, BN, num_stages=1):
         columns = column + start + tl.arange(0, BN)
         column_in = columns < column + n_columns
@@ -185,9 +179,8 @@ def block_kernel(
         value, slope = KAPPA(squared, gamma)
         total += tl.sum(tl.where(counts, value, 0.0), 1)
         error += tl.sum(tl.where(counts, slope * norms, 0.0), 1)
-        margin = tl.minimum(margin, tl.min(tl.where(counts, squared - NOISE * norms, float("inf")), 1))
 
-    if _doubtful(limits, total, error, margin, row_in):
+    if _doubtful(limits, total, error, row_in):
         total = tl.zeros([BM], tl.float32)
         for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
             columns = column + start + tl.arange(0, 16)
@@ -248,7 +241,6 @@ def weighted_block_kernel(
     total = tl.zeros([BM, BR], tl.float32)
     plain = tl.zeros([BM], tl.float32)
     error = tl.zeros([BM], tl.float32)
-    margin = tl.full([BM], float("inf"), tl.float32)
     for start in range(0, n_columns, BN):
         columns = column + start + tl.arange(0, BN)
         column_in = columns < column + n_columns
@@ -260,10 +252,9 @@ def weighted_block_kernel(
         values = tl.where(counts, value, 0.0)
         plain += tl.sum(values, 1)
         error += tl.sum(tl.where(counts, slope * norms, 0.0), 1)
-        margin = tl.minimum(margin, tl.min(tl.where(counts, squared - NOISE * norms, float("inf")), 1))
         total += _times_weights(values, shrink, weights, columns, column_in, replicates, n_replicates)
 
-    if _doubtful(limits, plain, error, margin, row_in):
+    if _doubtful(limits, plain, error, row_in):
         total = tl.zeros([BM, BR], tl.float32)
         for start in tl.range(0, n_columns, 16, num_stages=1):  # few registers: this path must not slow the other
             columns = column + start + tl.arange(0, 16)
