@@ -30,7 +30,8 @@ def reduce_slabs(
     matrix
         At least one row.
     work
-        Called with a slab, and with what `of_rows` has for its rows. For Dask, a function of a module.
+        Called with a slab, and with what `of_rows` has for its rows. For Dask, a function of a module, or a task that
+        gives what can be called.
     merge
         From results of neighbouring slabs to one of their kind. For Dask, a function of a module.
     of_rows
@@ -45,12 +46,23 @@ def reduce_slabs(
     if not isinstance(matrix._storage, DaskRows):
         slabs = track(matrix.slabs(SLAB_BYTES), matrix.shape[0], what, unit="cells", size=lambda s: s.rows.shape[0])
         return map_reduce(slabs, lambda slab: work(slab, of_rows[slab.cells]), merge)
-    bare, chunks = _bare(matrix), matrix._storage.chunks
-    tasks = [task(_on_chunk, bare, run.start, chunk, work, shared(of_rows[run])) for run, chunk in chunks]
+    tasks, sizes = slab_tasks(matrix, work, of_rows), chunk_sizes(matrix)
     with progress_bar(lambda: matrix.shape[0], what, unit="cells") as bar:
-        sizes = [run.stop - run.start for run, _ in chunks]
         found: R = compute_tasks([reduce_tasks(tasks, merge)], lambda i: bar.update(sizes[i]), tasks)[0]
     return found
+
+
+def slab_tasks(matrix: Matrix, work: Callable[[Slab, Any], R], of_rows: NDArray[Any]) -> list[Any]:
+    """Tasks of Dask, one a chunk, of what `work` makes of a slab of :meth:`Matrix.slabs`: see :func:`reduce_slabs`."""
+    assert isinstance(matrix._storage, DaskRows)
+    bare, chunks = _bare(matrix), matrix._storage.chunks
+    return [task(_on_chunk, bare, run.start, chunk, work, shared(of_rows[run])) for run, chunk in chunks]
+
+
+def chunk_sizes(matrix: Matrix) -> list[int]:
+    """Rows of each chunk of Dask, in the order of :func:`slab_tasks`."""
+    assert isinstance(matrix._storage, DaskRows)
+    return [run.stop - run.start for run, _ in matrix._storage.chunks]
 
 
 def count_tasks(matrix: Matrix, work: Callable[[Slab], R]) -> list[Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, final
 
-from numpy.typing import NDArray
-
 from pertorch._settings import SETTINGS, settings
 
 T = TypeVar("T")
@@ -120,8 +118,11 @@ def compute_tasks(
     return list(client.gather(wanted))
 
 
-def shared(values: NDArray[Any]) -> Any:
-    """An array as an argument of tasks: a large one goes to every worker of a cluster once, so that one may be lost."""
+def shared(values: Any) -> Any:
+    """An array as an argument of tasks: a large one goes to every worker of a cluster once, so that one may be lost.
+
+    So may anything else that says how many bytes it takes (``nbytes``).
+    """
     client = _client() if values.nbytes >= SHARED_BYTES else None
     return values if client is None else client.scatter(values, broadcast=True, hash=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Matrix, Slab
+from pertorch.data._tasks import slab_tasks
 from pertorch.exec import memory_budget, upload
 
 SLAB_SHARE = 8  # of the budget: two slabs are in memory, and a copy of one
@@ -68,13 +70,26 @@ class Gathered:
     is_file = is_host_array = False
 
     @classmethod
-    def read(cls, matrix: Matrix, wanted: Sequence[Wanted]) -> Gathered:
-        """In one pass. Where a cell is in several blocks, the last of them must have the genes of all."""
-        empty = _empty(matrix, wanted)
-        slabs = matrix.slabs(memory_budget(torch.device("cpu")) // SLAB_SHARE)
-        return empty._filled(_pick(empty.columns, slab, empty.at[slab.cells]) for slab in slabs)
+    def of(cls, matrix: Matrix, wanted: Sequence[Wanted]) -> Gathered:
+        """Nothing read yet. Where a cell is in several blocks, the last of them must have the genes of all."""
+        at = np.full((matrix.shape[0], 2), -1, dtype=np.int32)
+        for b, block in enumerate(wanted):
+            at[block.rows, 0], at[block.rows, 1] = b, np.arange(len(block.rows))
+        columns, sizes = [block.columns for block in wanted], [len(block.rows) for block in wanted]
+        return cls(matrix.name, matrix.shape, matrix.dtype, columns, at, sizes)
 
-    def _filled(self, slabs: Iterable[Iterable[_Piece]]) -> Gathered:
+    @classmethod
+    def read(cls, matrix: Matrix, wanted: Sequence[Wanted]) -> Gathered:
+        """In one pass over a file."""
+        empty = cls.of(matrix, wanted)
+        slabs = matrix.slabs(memory_budget(torch.device("cpu")) // SLAB_SHARE)
+        return empty.filled(_pick(empty.columns, slab, empty.at[slab.cells]) for slab in slabs)
+
+    def tasks(self, matrix: Matrix) -> list[Any]:
+        """Tasks of Dask that pick what :meth:`filled` takes, one a chunk."""
+        return slab_tasks(matrix, partial(_pick, self.columns), self.at)
+
+    def filled(self, slabs: Iterable[Iterable[_Piece]]) -> Gathered:
         """With what was picked of all slabs."""
         shapes = zip(self.sizes, map(len, self.columns), strict=True)
         values = [np.empty(shape, dtype=_numpy(self.dtype)) for shape in shapes]
@@ -100,15 +115,6 @@ class Gathered:
             mine = np.flatnonzero(block == b)
             out[mine] = self.values[b][np.ix_(place[mine], at)]
         return upload(torch.from_numpy(out), index.device)
-
-
-def _empty(matrix: Matrix, wanted: Sequence[Wanted]) -> Gathered:
-    """Nothing read yet."""
-    at = np.full((matrix.shape[0], 2), -1, dtype=np.int32)
-    for b, block in enumerate(wanted):
-        at[block.rows, 0], at[block.rows, 1] = b, np.arange(len(block.rows))
-    columns, sizes = [block.columns for block in wanted], [len(block.rows) for block in wanted]
-    return Gathered(matrix.name, matrix.shape, matrix.dtype, columns, at, sizes)
 
 
 def _pick(columns: Sequence[Index], slab: Slab, at: NDArray[np.int32]) -> list[_Piece]:

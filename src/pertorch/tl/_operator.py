@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, Self, final
 
 import numpy as np
@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pertorch.data import Matrix, open_matrix
-from pertorch.exec import memory_budget
+from pertorch.data import Matrix, Slab, open_matrix
+from pertorch.data._tasks import reduce_slabs
 from pertorch.ops.segment import expand
-from pertorch.tl._gathered import SLAB_SHARE, Gathered
+from pertorch.tl._gathered import Gathered
 from pertorch.tl._screen import Screen, split_key
 
 if TYPE_CHECKING:
@@ -48,9 +48,18 @@ class Signature(ABC):
         return rows[:0]
 
     def among(self, rows: Rows, matrix: Gathered) -> Self:
-        """The same for these cells alone, ascending, from what was gathered of the matrix."""
+        """The same for these cells alone, ascending, from what is gathered of the matrix."""
         del rows
+        return self.of(matrix)
+
+    def of(self, matrix: Gathered) -> Self:
+        """The same, from what is gathered of the matrix."""
         return replace(self, matrix=matrix)  # type: ignore[type-var]  # those below are dataclasses
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes beside the matrix, about."""
+        return 8 * self.shape[0]
 
     @abstractmethod
     def reader(self, device: torch.device, columns: Rows | None = None) -> Reader:
@@ -177,6 +186,11 @@ class NeighborSignature(Difference):
     def among(self, rows: Rows, matrix: Gathered) -> NeighborSignature:
         """See :class:`Signature`."""
         return NeighborSignature(matrix, self.neighbors.only(rows))
+
+    @property
+    def nbytes(self) -> int:
+        """See :class:`Signature`."""
+        return super().nbytes + self.neighbors.cells.nbytes + self.neighbors.indptr.nbytes
 
     @cached_property
     def _placed(self) -> dict[torch.device, tuple[Neighbors, Tensor, Tensor]]:
@@ -308,12 +322,15 @@ def _mean(matrix: Matrix, rows: Rows, device: torch.device) -> NDArray[np.float6
 
 
 def _means_of_slabs(matrix: Matrix, screen: Screen, codes: Rows) -> NDArray[np.float64]:
-    """As :func:`_mean` of each split's controls, in one pass over a file."""
+    """As :func:`_mean` of each split's controls, in one pass over a file, or by tasks of Dask."""
     split_of = np.where(screen.groups.codes == screen.control, codes, -1)
-    totals = np.zeros((len(screen.splits), matrix.shape[1]))
-    for slab in matrix.slabs(memory_budget(torch.device("cpu")) // SLAB_SHARE):
-        here = split_of[slab.cells]
-        for s in np.unique(here[here >= 0]):
-            rows = slab.rows[np.flatnonzero(here == s)]
-            totals[s] += (rows if sp.issparse(rows) else rows.numpy()).astype(np.float64).sum(0)
+    totals = reduce_slabs(matrix, partial(_totals, len(screen.splits)), partial(reduce, np.add), split_of)
     return totals / np.array([[len(split.controls)] for split in screen.splits])
+
+
+def _totals(n_splits: int, slab: Slab, split_of: Rows) -> NDArray[np.float64]:
+    totals = np.zeros((n_splits, slab.rows.shape[1]))
+    for s in np.unique(split_of[split_of >= 0]):
+        rows = slab.rows[np.flatnonzero(split_of == s)]
+        totals[s] = (rows if sp.issparse(rows) else rows.numpy()).astype(np.float64).sum(0)
+    return totals

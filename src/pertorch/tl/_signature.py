@@ -222,6 +222,8 @@ def _representation(
         stacklevel=4,
     )
     everyone = torch.arange(expression.shape[0])
+    if expression.is_dask:
+        expression = expression.taken(everyone.numpy())  # its chunks are computed together
     values = expression.counts() if expression.is_sparse else expression.rows(everyone).numpy()
     if expression.is_sparse and not np.isfinite(values.data).all():
         expression.rows(everyone)  # raises, and names the cell

@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -13,13 +14,18 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pertorch.data import Matrix
+from pertorch.data import Matrix, Slab
 from pertorch.data._matrix import densify
-from pertorch.exec import map_threads, memory_budget, track, upload
+from pertorch.data._tasks import chunk_sizes, slab_tasks
+from pertorch.exec import compute_tasks, map_threads, memory_budget, task, track, upload
+from pertorch.ops.segment import batches
+from pertorch.tl._gathered import Wanted
 from pertorch.tl._materialize import PROBED, Output, compressed, is_smaller
+from pertorch.tl._near import gathered_task
 from pertorch.tl._operator import Difference
 
 REFERENCE_SHARE = 3  # of the budget: the controls at some genes
+WINDOW_SHARE = 4  # blocks that are made at once by Dask
 SLAB_SHARE = 16  # a slab, dense: of those some are in memory, and the values that they are made from
 PIECE_BYTES = 2**23  # that a thread makes at a time
 
@@ -110,6 +116,9 @@ def _blocks(
     matrix = signature.matrix
     assert isinstance(matrix, Matrix)
     for genes in runs:
+        if matrix.is_dask:
+            yield from _by_tasks(signature, genes, device)
+            continue
         columns = None if len(runs) == 1 else np.arange(genes.start, genes.stop)
         reference = signature.reference(device, columns)
         row_bytes = (genes.stop - genes.start) * matrix.dtype.itemsize
@@ -121,6 +130,27 @@ def _blocks(
                 rows = slab.rows[start : start + n_rows]
                 first = slab.start + start
                 yield slice(first, first + rows.shape[0]), genes, _block(reference, rows, first, device)
+
+
+def _by_tasks(signature: Difference, genes: slice, device: torch.device) -> Iterator[tuple[slice, slice, Tensor]]:
+    """As :func:`_blocks`, a chunk each: a few at a time are made by Dask, and come here in order."""
+    matrix, everyone, columns = signature.matrix, np.arange(signature.shape[0]), np.arange(genes.start, genes.stop)
+    assert isinstance(matrix, Matrix)
+    wanted = [Wanted(signature.sources(everyone), columns)]
+    near = gathered_task(signature, everyone, wanted).persist(optimize_graph=False)
+    made = slab_tasks(matrix, task(partial, _of_slab, near, genes, torch.device(device.type)), everyone)
+    sizes = torch.tensor(chunk_sizes(matrix))
+    nbytes, start = sizes * (len(columns) * matrix.dtype.itemsize), 0
+    for some in batches(nbytes, memory_budget(torch.device("cpu")) // WINDOW_SHARE):
+        for block in compute_tasks(made[some]):
+            yield slice(start, start + len(block)), genes, block
+            start += len(block)
+
+
+def _of_slab(signature: Difference, genes: slice, device: torch.device, slab: Slab, cells: Any) -> Tensor:
+    del cells  # whom the slab knows
+    reference = signature.reference(device, np.arange(genes.start, genes.stop))
+    return _block(reference, slab.rows[:, genes], slab.start, device).cpu()
 
 
 def _block(reference: Any, rows: Any, first: int, device: torch.device) -> Tensor:
