@@ -14,8 +14,8 @@ from pertorch.solvers._blocks import map_blocks
 from pertorch.solvers._depth_families import Family
 from pertorch.solvers._depth_model import STARTS, Entries, Model, Strata
 
-_BLOCK = {"cpu": 2**20, "cuda": 2**22}  # entries of guides × starts held at once
-_ENTRY_BYTES = 1024  # that derivatives take for each, of which autograd keeps most
+_BLOCK = {"cpu": 2**20, "cuda": 2**24}  # entries of guides × starts held at once
+_ENTRY_BYTES = 400  # that derivatives take for each: most of it autograd keeps
 
 
 class DepthMixtures(NamedTuple):
