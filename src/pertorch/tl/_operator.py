@@ -185,7 +185,8 @@ class NeighborSignature(Difference):
 
     def among(self, rows: Rows, matrix: Gathered) -> NeighborSignature:
         """See :class:`Signature`."""
-        return NeighborSignature(matrix, self.neighbors.only(rows))
+        on_host = self.neighbors.to(torch.device("cpu"))  # as what was gathered is
+        return NeighborSignature(matrix, on_host.only(rows))
 
     @property
     def nbytes(self) -> int:
