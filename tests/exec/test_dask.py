@@ -145,6 +145,25 @@ def test_what_is_wrong_is_said_as_in_memory(values, obs, client):
                 Distance(name, layer_key="x").pairwise(screen(chunked(bad), obs), "g")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "replicates"),
+    [
+        ("wasserstein", {"max_iterations": 2}, {}),
+        ("classifier_proba", {"max_iter": 1}, {}),
+        ("classifier_cp", {"max_iter": 1}, {"bootstrap": True, "n_bootstrap": 2}),
+    ],
+)
+def test_what_did_not_converge_is_said_once_and_here(values, obs, client, name, options, replicates, monkeypatch):
+    monkeypatch.setattr(Wasserstein, "least", 1)
+    said = []
+    for x in (values, chunked(values)):
+        with pytest.warns(match="did not converge") as caught:
+            Distance(name, layer_key="x", **options).pairwise(screen(x, obs), "g", **replicates)
+        said.append([str(warning.message) for warning in caught])
+    assert said[0] == said[1]
+    assert len(said[0]) == 1
+
+
 def seen_there():
     return {name: getattr(pertorch.settings, name) for name in SETTINGS}
 

@@ -73,7 +73,7 @@ def test_cuts_do_not_show(screen, name, storage, monkeypatch):
     monkeypatch.setattr(cells_module, "HELD_BYTES", {"cpu": 0})
     monkeypatch.setattr(cells_module.Cells.slabs, "__defaults__", (slice(None), 500))
     monkeypatch.setattr("pertorch.metrics._moments.ENTRIES", {"cpu": 50})
-    monkeypatch.setattr(_tallies, "CHUNK_ENTRIES", 200)
+    monkeypatch.setattr(_tallies, "CHUNK_ENTRIES", {"cpu": 200})
     for bound in ("ENTRIES", "FITTED"):
         monkeypatch.setattr(f"pertorch.metrics._counts.{bound}", {"cpu": 50})
     monkeypatch.setattr(_density, "TILE", {"cpu": 1})

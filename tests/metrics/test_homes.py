@@ -1,6 +1,7 @@
 """Every metric × verb × home of a matrix: the bits of the same numbers in memory, within the budget and beyond it."""
 
 import itertools
+import weakref
 
 import anndata as ad
 import dask
@@ -9,17 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 import zarr
 from anndata.io import sparse_dataset, write_elem
 from tqdm import tqdm
 
 import pertorch
 from pertorch import Distance, DistanceTest
-from pertorch.data import Cells, Matrix, open_matrix
+from pertorch.data import Cells, Groups, Matrix, Pairs, open_matrix
 from pertorch.data._storage import DaskRows, _base, _file
 from pertorch.exec import _progress
-from pertorch.metrics import METRICS, CentroidMetric, MomentMetric, Wasserstein, list_metrics
+from pertorch.metrics import METRICS, ArrayMetric, CentroidMetric, Euclidean, MomentMetric, Wasserstein, list_metrics
 from pertorch.ops.pairwise import COPIES
+from pertorch.stats import Bootstrap
 from testing.pertorch import assert_close
 
 distributed = pytest.importorskip("distributed")
@@ -139,6 +142,29 @@ def test_every_metric_of_every_home(homes, name, fits, monkeypatch):
     assert on_dask or fits or name == "classifier_cp" or max(whole, default=0) <= 60  # cells of a pair
 
 
+class Farthest(ArrayMetric):
+    """A metric of one's own."""
+
+    name = "farthest"
+
+    def between(self, x, y):
+        return np.abs(x[:, None] - y).sum(2).max()
+
+
+@pytest.mark.parametrize("homes", ["backed-csr", "dask"], indirect=True)
+@pytest.mark.parametrize("metric", [Farthest(), Euclidean(agg_fct=np.median)])
+def test_what_users_bring(homes, metric):
+    near, far, key = homes
+    groups = Groups.from_obs(near, "target")
+    weights = Bootstrap(groups.offsets, torch.from_numpy(groups.keys), 3, seed=1)
+    pairs, cpu = Pairs.all(3, symmetric=True), [torch.device("cpu")]
+    with pertorch.settings.override(memory_gb=TIGHT):
+        expected, found = (
+            metric.evaluate(Cells(open_matrix(a, k), groups), pairs, cpu, weights) for a, k in ((near, "x"), (far, key))
+        )
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("homes", ["backed", "dask", "cluster"], indirect=True)
 @pytest.mark.parametrize("name", ["edistance", "t_test", "ks_test", "wasserstein", "mahalanobis"])
 def test_bars_end_at_their_totals(homes, name, monkeypatch, capsys):
@@ -176,6 +202,35 @@ def test_a_file_is_gathered_in_one_pass(values, obs, tmp_path, monkeypatch):
     Distance(layer_key=key).pairwise(far, "target", bootstrap=True, n_bootstrap=200)
     assert 5 < len(read) <= 11
     assert all(a.stop <= b.start for a, b in itertools.pairwise(read))
+
+
+@pytest.mark.parametrize("name", ["ks_test", "wasserstein", "mahalanobis"])
+def test_what_was_loaded_is_forgotten_before_more_is(values, obs, tmp_path, monkeypatch, name):
+    far, key = in_zarr(values, obs, np.asarray, tmp_path)
+    loaded, plain = [], Matrix.taken
+
+    def taken(matrix, index):
+        assert not [ref for ref in loaded if ref() is not None]
+        found = plain(matrix, index)
+        loaded.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Matrix, "taken", taken)
+    with pertorch.settings.override(memory_gb=TIGHT):
+        Distance(name, layer_key=key).pairwise(far, "target")
+    assert len(loaded) > 1
+
+
+def test_contrasts_of_a_file_stay_in_order(values, obs, tmp_path):
+    """Pairs are loaded in another order than they were asked for in."""
+    (far, key), near = in_zarr(values, obs, np.asarray, tmp_path), memory(values, obs, np.asarray)
+    table = pd.DataFrame({"target": ["ctrl", "b", "a"], "reference": ["b", "a", "ctrl"]})
+    with pertorch.settings.override(memory_gb=TIGHT):
+        expected, found = (
+            DistanceTest("ks_test", n_perms=50, layer_key=key).test_contrasts(a, table) for a in (near, far)
+        )
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert found["pvalue"].nunique() == 3
 
 
 def test_one_against_all_reads_each_band_once(values, obs, tmp_path, monkeypatch):

@@ -186,12 +186,10 @@ class Metric(ABC):
             least=self.least,
             by_reference=self.by_reference,
         )
-        whole = weights is not None and weights.part([0]) is None  # drawn for all groups or none
-        if cells.is_near and (whole or len(shares) == 1):
+        if cells.is_near and len(shares) == 1:
             return self._at_once(cells, pairs, devices, weights, tick)
-        assert not whole
-        parts = [None if weights is None else weights.part(share.groups) for share in shares]
-        arguments = [(self, share.pairs, part) for share, part in zip(shares, parts, strict=True)]
+        arguments = [(self, share.pairs, weights and weights.part(share.groups)) for share in shares]
+        assert weights is None or all(part is not None for *_, part in arguments)
         costs = [self.cost(cells, pairs[share.which], weights.n_replicates if weights else 1) for share in shares]
         found = Distances.joined(cells.map(shares, _evaluated, arguments, devices, tick, costs), 0)
         back = torch.cat([share.which for share in shares]).argsort().to(device)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pertorch.data import Cells
 
 T = TypeVar("T")
-CHUNK_ENTRIES = 2**25  # tallied in one run of features: 2 GB at most
+CHUNK_ENTRIES = {"cpu": 2**23, "cuda": 2**25}  # tallied in one run of features, at up to 60 bytes each
 
 
 def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Tensor], T], most: int) -> Iterator[T]:
@@ -29,7 +29,7 @@ def from_tallies(cells: Cells, device: torch.device, make: Callable[[Tallies, Te
     """
     sparse, n_features = cells.matrix.is_sparse, cells.n_features
     n_entries = cells.csr.nnz + len(cells.sizes) * n_features if sparse else int(cells.offsets[-1]) * n_features
-    n_chunks = -(-n_entries // CHUNK_ENTRIES)
+    n_chunks = -(-n_entries // CHUNK_ENTRIES[device.type])
     if n_chunks == 1:
         yield _make(cells.csr if sparse else cells.on(device), cells.offsets, device, make, most)
         return
