@@ -11,7 +11,7 @@ from anndata import AnnData
 from pertorch import Distance, DistanceTest, settings
 from pertorch.data import Cells, Groups, open_matrix
 from pertorch.exec import Kept, _memory, map_devices, memory_budget, with_less_memory
-from pertorch.metrics import _bands, _moments
+from pertorch.metrics import _jobs, _moments
 from testing.pertorch import assert_close
 
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def short_of_rows(monkeypatch, module, name, most):
 def test_distances_of_half_the_rows_at_a_time(monkeypatch, caplog, options):
     adata, distance = screen(), Distance("edistance", layer_key="X")
     expected = distance.pairwise(adata, "gene", **options)
-    calls = short_of_rows(monkeypatch, _bands, "block_sums", 300)
+    calls = short_of_rows(monkeypatch, _jobs, "block_sums", 300)
     monkeypatch.setattr(_memory, "LEAST_BYTES", 2**16)
     with caplog.at_level(logging.WARNING, "pertorch"), settings.override(memory_gb=0.01):
         found = distance.pairwise(adata, "gene", **options)

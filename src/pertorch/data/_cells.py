@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,11 +12,12 @@ import scipy.sparse as sp
 import torch
 
 from pertorch.data._groups import Groups
+from pertorch.data._map import map_shares
 from pertorch.data._matrix import Matrix, Slab, as_matrix, densify
 from pertorch.data._pairs import Pairs
 from pertorch.data._shares import Share, group_shares, pair_shares
 from pertorch.data._tasks import reduce_slabs, rows_task, taken_task
-from pertorch.exec import TASKS, Kept, compute_tasks, memory_budget, own_device, progress_bar, task
+from pertorch.exec import TASKS, Kept, memory_budget, task
 from pertorch.ops.pairwise import COPIES, cut_tiles
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Cells:
         rows, labels = self._scattered(groups)
         return Cells(self._read(lambda index: self.matrix.taken(index.numpy()), rows), labels)
 
-    def _some_task(self, groups: Sequence[int]) -> Any:
+    def some_task(self, groups: Sequence[int]) -> Any:
         """The task of Dask that gives :meth:`some`, in the memory of who runs it."""
         rows, labels = self._scattered(groups)
         return task(partial(_labelled, labels), taken_task(self.matrix, rows.numpy()))
@@ -183,43 +183,7 @@ class Cells:
         costs
             Of each share, in the unit of `tick`.
         """
-        both = list(zip(shares, arguments, strict=True))
-        if tick is not None:
-            return self._map(both, work, devices, tick, (lambda i: tick(costs[i])) if self.matrix.is_dask else None)
-        sizes = [int(self.sizes[share.groups].sum()) for share in shares]
-        with progress_bar(lambda: sum(sizes), f"groups of {self.matrix.name}", unit="cells") as bar:
-            return self._map(both, work, devices, None, lambda i: bar.update(sizes[i]))
-
-    def _map(
-        self,
-        both: Sequence[tuple[Share, Any]],
-        work: Any,
-        devices: Sequence[torch.device],
-        tick: Callable[[int], object] | None,
-        done: Callable[[int], object] | None,
-    ) -> list[Any]:
-        if self.matrix.is_dask:
-            tasks = self._map_tasks(both, work, devices[0].type)
-            return [_moved(found, devices[0]) for found in compute_tasks(tasks, done)]
-        out: list[Any] = []
-        for loaded, run in itertools.groupby(both, lambda each: each[0].loaded):
-            cells = self.some(loaded)
-            for share, its in run:
-                out.append(work(cells.some(share.within), devices, tick, *its))
-                if done:
-                    done(len(out) - 1)
-            del cells  # or two loads would be in memory
-        return out
-
-    def _map_tasks(self, both: Sequence[tuple[Share, Any]], work: Any, kind: str) -> list[Any]:
-        from dask.delayed import delayed
-
-        loads = {loaded: self._some_task(loaded) for loaded in dict.fromkeys(tuple(share.loaded) for share, _ in both)}
-        everywhere = delayed(work, traverse=False)  # once, whatever it brings along
-        return [
-            task(partial(_on_worker, kind, share.within, its), everywhere, loads[tuple(share.loaded)])
-            for share, its in both
-        ]
+        return map_shares(self, list(zip(shares, arguments, strict=True)), work, devices, tick, costs)
 
     def on(self, device: torch.device) -> torch.Tensor:
         """All rows on `device`, sorted by group: shape ``(offsets[-1], d)``. Read once per device.
@@ -358,14 +322,3 @@ class Cells:
 
 def _labelled(labels: Groups, matrix: Matrix) -> Cells:
     return Cells(matrix, labels)
-
-
-def _on_worker(kind: str, within: list[int], arguments: tuple[Any, ...], work: Callable[..., T], cells: Cells) -> T:
-    return _moved(work(cells.some(within), [own_device(kind)], None, *arguments), CPU)
-
-
-def _moved(found: Any, device: torch.device) -> Any:
-    """A tensor, or a tuple of them, on a device; anything else as it is."""
-    if isinstance(found, torch.Tensor):
-        return found.to(device)
-    return type(found)(*(_moved(part, device) for part in found)) if isinstance(found, tuple) else found
