@@ -1,8 +1,9 @@
-"""One reader for h5ad, h5mu and the h5 of Cell Ranger, in every command."""
+"""One reader for h5ad, h5mu, zarr and the h5 of Cell Ranger, in every command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import anndata
@@ -11,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 from anndata.io import write_elem
 
 from pertorch.cli._formats import read_content
+from pertorch.data import open_matrix
 from pertorch.ds import Screen
 
 KINDS = {"genes": "Gene Expression", "guides": "CRISPR Guide Capture"}
@@ -37,9 +40,13 @@ def write_cell_ranger(path: Path, screen: Screen) -> None:
         matrix["features/_all_tag_keys"] = np.array(["genome", "gene_target"], dtype="S")
 
 
+def zarr_group(path: Path) -> zarr.Group:
+    return zarr.open_group(path, mode="w", zarr_format=2)
+
+
 def write_h5mu(path: Path, screen: Screen) -> None:
     """As mudata does; labels are those of the whole."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w") if path.suffix == ".h5mu" else nullcontext(zarr_group(path)) as file:
         modalities = file.create_group("mod")
         for name, adata in {"rna": screen.genes, "gdo": screen.guides}.items():
             bare = adata.copy()
@@ -53,10 +60,12 @@ def write_mixed(path: Path, screen: Screen) -> None:
     parts = {KINDS["genes"]: screen.genes, KINDS["guides"]: screen.guides}
     bare = {kind: anndata.AnnData(part.X, obs=part.obs, var=part.var.iloc[:, :0]) for kind, part in parts.items()}
     both = anndata.concat(bare, axis="var", label="feature_types", merge="same")
-    both.write_h5ad(path)
+    both.write_h5ad(path) if path.suffix == ".h5ad" else write_elem(zarr_group(path), "/", both)
 
 
-WRITERS = {"screen.h5": write_cell_ranger, "screen.h5mu": write_h5mu, "screen.h5ad": write_mixed}
+WRITERS = {
+    "screen.h5": write_cell_ranger, "screen.h5mu": write_h5mu, "screen.h5ad": write_mixed, "screen.zarr": write_mixed,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "writer"), WRITERS.items(), ids=WRITERS)
@@ -88,7 +97,7 @@ def test_guides_of_one_file(
     assert calls[0].splitlines()[1:] == calls[1].splitlines()[1:]
 
 
-@pytest.mark.parametrize("name", ["screen.h5mu", "screen.h5ad"])
+@pytest.mark.parametrize("name", ["screen.h5mu", "screen.h5ad", "screen.zarr"])
 def test_distances_of_one_file(
     pertorch: Callable, screen: Screen, screen_file: Path, tmp_path: Path, name: str
 ) -> None:
@@ -109,6 +118,27 @@ def test_report_of_one_file(pertorch: Callable, screen: Screen, tmp_path: Path, 
     assert (cells["gene_target"] == screen.genes.obs["gene_target"].astype(str).to_numpy()).mean() > 0.95
     assert (cells["assigned_guide"] == screen.genes.obs["guide"].astype(str).to_numpy()).mean() > 0.95
     assert len(anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad").var_names) == screen.genes.n_vars
+
+
+def test_zarr_stays_on_disk_with_all_that_it_holds(pertorch: Callable, screen: Screen, tmp_path: Path) -> None:
+    whole = screen.genes.copy()
+    whole.layers["dense"], whole.raw = whole.X.toarray(), whole.copy()
+    write_elem(zarr_group(tmp_path / "s.zarr"), "/", whole)
+    write_h5mu(tmp_path / "m.zarr", screen)
+    assert (read_content(str(tmp_path / "m.zarr")).part("guides", "").X != screen.guides.X).nnz == 0
+    words = ["--groupby", "gene_target", "--control", "NT", "--layer", "dense", "--out", tmp_path / "o.h5ad"]
+    found = read_content(str(tmp_path / "s.zarr")).part("genes", "")
+    assert all(open_matrix(found, layer).is_file for layer in ("X", "dense"))
+    assert pertorch("distance", tmp_path / "s.zarr", *words).code == 0
+    written = anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert (written.X != whole.X).nnz == (written.raw.X != whole.raw.X).nnz == 0
+    np.testing.assert_array_equal(written.layers["dense"], whole.layers["dense"])
+    assert list(written.obs) == list(whole.obs)
+    for chunk in (tmp_path / "s.zarr" / "X" / "data").rglob("0"):
+        chunk.write_bytes(b"")
+    ran = pertorch("distance", tmp_path / "s.zarr", *words, "--quiet")
+    assert ran.code == 2
+    assert "s.zarr is damaged or cut short: copy it again" in ran.err
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:mudata.*", "ignore::DeprecationWarning:mudata.*")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
 from pertorch.cli._embedding import N_PCS, embed
+from pertorch.cli._formats import in_memory
 from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._question import Question
 from pertorch.cli._table import format_table
@@ -89,7 +90,7 @@ def _write(args: Namespace, adata: AnnData, made: dict[str, NDArray[Any]], table
     if Path(args.out).suffix == ".csv":
         write(args.out, lambda path: table.to_csv(path, index=False))
         return
-    full = adata.to_memory()
+    full = in_memory(adata, args.file)
     full.obsm.update(made)
     asked = {name: value for name, value in vars(args).items() if value is not None and name != "run"}
     full.uns[RESULT] = {"table": table, "arguments": asked}

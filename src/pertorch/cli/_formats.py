@@ -1,4 +1,4 @@
-"""What a file holds, whichever of the formats it has: h5ad, h5mu, or the h5 of Cell Ranger."""
+"""What a file holds, whichever of the formats it has: h5ad, h5mu, these as zarr, or the h5 of Cell Ranger."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Content(NamedTuple):
 
 
 def read_content(path: str) -> Content:
-    """Read a file; X of an h5ad stays on disk until something reads it.
+    """Read a file; X of an h5ad, and X and layers in zarr, stay on disk until something reads them.
 
     Raises
     ------
@@ -67,32 +67,90 @@ def read_content(path: str) -> Content:
     """
     import h5py
 
-    if not Path(path).is_file():
-        raise CliError(f"{path} is {'a directory' if Path(path).is_dir() else 'not there'}: give an h5ad file.")
-    if not h5py.is_hdf5(path):
+    is_zarr = any((Path(path) / name).is_file() for name in (".zgroup", "zarr.json"))
+    if not is_zarr and not Path(path).is_file():
+        raise CliError(f"{path} is {'a directory' if Path(path).is_dir() else 'not there'}: give an h5ad file or zarr.")
+    if not is_zarr and not h5py.is_hdf5(path):
         raise CliError(f"{path} is not an h5ad file: write one with adata.write_h5ad().")
     try:
+        if is_zarr:
+            return _of_zarr(path)
         with h5py.File(path) as file:
-            if "mod" in file:
-                return _of_modalities(file, path)
             if isinstance(file.get("matrix"), h5py.Group):
                 return _by_feature_type(_cell_ranger(file["matrix"]))
-            if "obs" not in file or "var" not in file:
-                raise CliError(f"{path} is HDF5 but not h5ad, without obs and var: write one with adata.write_h5ad().")
+            if "mod" in file:
+                return _of_modalities(file, path)
+            _check_annotated(file, path)
             has_x = "X" in file
         return _by_feature_type(_h5ad(path, backed=has_x))
     except PermissionError:
         raise CliError(f"{path} may not be read: ask for permission.") from None
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        if isinstance(error, CliError):
-            raise
-        raise CliError(f"{path} is damaged or cut short: copy it again ({_first_line(error)}).") from error
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def in_memory(adata: AnnData, path: str) -> AnnData:
+    """All of what was read from `path`, in memory.
+
+    Raises
+    ------
+    CliError
+        If the file is damaged.
+    """
+    try:
+        return adata.to_memory()
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> Exception:
+    """What to raise for whatever a damaged file makes the readers raise."""
+    if isinstance(error, CliError | MemoryError):
+        return error
+    return CliError(f"{path} is damaged or cut short: copy it again ({_first_line(error)}).")
 
 
 def _h5ad(path: str, *, backed: bool) -> AnnData:
     import anndata
 
     return anndata.read_h5ad(path, backed="r" if backed else None)
+
+
+def _of_zarr(path: str) -> Content:
+    try:
+        import zarr
+    except ImportError:
+        raise CliError(f"{path} is zarr: pip install zarr to read it.") from None
+    group = zarr.open_group(path, mode="r")
+    if "mod" in group:
+        return _of_modalities(group, path)
+    _check_annotated(group, path)
+    return _by_feature_type(_from_zarr(group))
+
+
+def _from_zarr(group: Any) -> AnnData:
+    """As anndata reads it, but for X and layers."""
+    from anndata import AnnData
+    from anndata.io import read_elem, sparse_dataset
+
+    def kept(element: Any) -> Any:
+        kind = element.attrs.get("encoding-type")
+        if kind in ("csr_matrix", "csc_matrix"):
+            return sparse_dataset(element)
+        return element if kind == "array" else read_elem(element)
+
+    slots = [slot for slot in ("obs", "var", "uns", "obsm", "varm", "obsp", "varp") if slot in group]
+    adata = AnnData(kept(group["X"]) if "X" in group else None, **{slot: read_elem(group[slot]) for slot in slots})
+    for name in group.get("layers", ()):
+        adata.layers[name] = kept(group["layers"][name])
+    if "raw" in group:
+        adata.raw = read_elem(group["raw"])
+    return adata
+
+
+def _check_annotated(file: Any, path: str) -> None:
+    if "obs" not in file or "var" not in file:
+        raise CliError(f"{path} holds no AnnData, without obs and var: write one with adata.write_h5ad().")
 
 
 def _cell_ranger(matrix: h5py.Group) -> AnnData:
@@ -136,7 +194,7 @@ def _kept(adata: AnnData, which: NDArray[np.bool_]) -> AnnData | None:
     return adata if which.all() else adata[:, which] if which.any() else None
 
 
-def _of_modalities(file: h5py.File, path: str) -> Content:
+def _of_modalities(file: Any, path: str) -> Content:
     """MuData: each modality is an AnnData, and columns of the whole hold for its cells too."""
     from anndata.io import read_elem
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
+from pertorch.cli._formats import in_memory
 from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._table import format_table
 from pertorch.pp import GuideAssignment
@@ -40,17 +41,20 @@ def run(args: Namespace) -> None:
         raise CliError(f"--method {args.method} takes all cells together: leave out --batch-key.")
     if args.method in BY_COUNT:
         options.setdefault("assignment_threshold", THRESHOLD if args.threshold is None else args.threshold)
-    with computing_on(args.device):
-        with opened(args.file, "guides") as backed:
-            adata = backed.to_memory()
+    with computing_on(args.device), opened(args.file, "guides") as found:
+        adata = in_memory(found, args.file) if found.is_view else found  # what is no view takes labels, wherever X is
         assign(adata, args.method, args.layer, args.batch_key, options, progress=console.progress)
+        _tell(args, adata, options, console)
+
+
+def _tell(args: Namespace, adata: AnnData, options: Mapping[str, float], console: Console) -> None:
     console.note(f"{args.file}: {adata.n_obs:,} cells × {adata.n_vars:,} guides; {_how(args.method, options)}")
     print(summary(adata))
     print(format_table(by_guide(adata, args.method), args.top))
     if args.out and Path(args.out).suffix == ".csv":
         write(args.out, lambda path: adata.obs[LABEL].rename_axis("cell").to_csv(path))
     elif args.out:
-        write(args.out, h5ad_writer(adata))
+        write(args.out, h5ad_writer(in_memory(adata, args.file)))
 
 
 def assign(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pertorch.cli._console import CliError, Console
 from pertorch.cli._device import computing_on
+from pertorch.cli._formats import in_memory
 from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._prepare import prepare
 from pertorch.cli._question import label_that_reads
@@ -76,7 +77,7 @@ def _write(args: Namespace, adata: AnnData, work: AnnData) -> None:
     if Path(args.out).suffix == ".csv":
         write(args.out, lambda path: calls.rename_axis("cell").to_csv(path))
         return
-    full = adata.to_memory()
+    full = in_memory(adata, args.file)
     full.obs[calls.columns] = calls
     asked = {name: value for name, value in vars(args).items() if value is not None and name != "run"}
     full.uns[RESULT] = {"arguments": asked} | {

@@ -44,7 +44,7 @@ def _report(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Guide calls, normalisation, distances with intervals and tests, Mixscape and Mixscale, written "
         "to a directory: report.html, annotated.h5ad, and a CSV for each table.",
     )
-    p.add_argument("file", help="h5ad or h5mu file, or filtered_feature_bc_matrix.h5 of Cell Ranger")
+    p.add_argument("file", help="h5ad or h5mu file, these as zarr, or filtered_feature_bc_matrix.h5 of Cell Ranger")
     p.add_argument(
         "--groupby",
         required=True,
@@ -101,7 +101,7 @@ def _distance(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Distances between groups of cells. Without an embedding in the file, one is made from raw "
         "counts: 10,000 counts per cell, log1p, principal components.",
     )
-    p.add_argument("file", help="h5ad file")
+    p.add_argument("file", help="h5ad file or zarr")
     p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the label of each cell")
     against = p.add_mutually_exclusive_group(required=True)
     against.add_argument("--control", metavar="LABEL", help="distances to this group")
@@ -128,7 +128,7 @@ def _guides(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="which guide each cell carries",
         description="Assign guides to cells from raw guide counts.",
     )
-    p.add_argument("file", help="h5ad file, cells × guides")
+    p.add_argument("file", help="h5ad file or zarr, cells × guides")
     p.add_argument(
         "--method",
         choices=GUIDE_METHODS,
@@ -161,7 +161,7 @@ def _mixscape(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Perturbation signature and Mixscape classes. Raw counts are normalised first: 10,000 counts per "
         "cell, log1p.",
     )
-    p.add_argument("file", help="h5ad file")
+    p.add_argument("file", help="h5ad file or zarr")
     p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the target of each cell")
     p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
     p.add_argument("--split-by", metavar="COLUMN", help="compare within each level, such as the replicate")
@@ -190,7 +190,7 @@ def _power(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how many cells per target a screen needs",
         description="Draws screens of fewer cells from a pilot, tests each, and says how often each target is found.",
     )
-    p.add_argument("file", help="h5ad file: the pilot, or a simulated screen")
+    p.add_argument("file", help="h5ad file or zarr: the pilot, or a simulated screen")
     p.add_argument("--groupby", required=True, metavar="COLUMN", help="obs column with the target of each cell")
     p.add_argument("--control", required=True, metavar="LABEL", help="label of the control cells")
     p.add_argument("--cells", type=_counts, default=[25, 50, 100, 200], metavar="N,N", help="(default: 25,50,100,200)")

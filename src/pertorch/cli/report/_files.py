@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from pertorch.cli._console import CliError
-from pertorch.cli._formats import read_content
+from pertorch.cli._formats import in_memory, read_content
 from pertorch.cli._io import check_not_empty
 from pertorch.cli.report._words import counted
 
@@ -48,14 +48,14 @@ class Files:
         content = read_content(path)
         genes = content.part("genes", path)
         check_not_empty(genes, path)
-        genes = genes.to_memory()
+        genes = in_memory(genes, path)
         if not with_guides:
             return cls(genes, None)
         guides = content.guides if guides_path is None else read_content(guides_path).part("guides", guides_path)
         if guides is None:
             return cls(genes, None)
         check_not_empty(guides, guides_path or path)
-        return cls.together(genes, guides.to_memory(), guides_path or path)
+        return cls.together(genes, in_memory(guides, guides_path or path), guides_path or path)
 
     @classmethod
     def together(cls, genes: AnnData, guides: AnnData, guides_path: str) -> Files:
