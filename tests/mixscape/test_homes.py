@@ -36,7 +36,11 @@ def signature(adata, **options):
     if "X_pert" in adata.layers:
         layer = adata.layers["X_pert"]
         return layer.toarray() if sp.issparse(layer) else np.asarray(layer)
-    return adata.varm["X_pert_means"] if "X_pert_means" in adata.varm else adata.obsp["X_pert_neighbors"].toarray()
+    return (
+        adata.varm["X_pert_means"].to_numpy()
+        if "X_pert_means" in adata.varm
+        else adata.obsp["X_pert_neighbors"].toarray()
+    )
 
 
 def scored(verb, how=NN, **options):
@@ -138,6 +142,15 @@ def test_a_small_budget(screen, expected, method, tmp_path, nothing_is_read_here
     with dask.config.set(scheduler="threads"), pertorch.settings.override(memory_gb=1e-4):
         found = METHODS[method](stores.dask(screen, tmp_path))
     assert_same(found, expected(method), 1e-12 if method == "t-test" else 0.0)
+
+
+def test_components_are_found_here(screen, tmp_path, nothing_is_read_here):
+    found = []
+    for adata in (screen.copy(), stores.dask(screen, tmp_path)):
+        del adata.obsm["X_pca"]
+        with pytest.warns(UserWarning, match="computing 50 principal components"):
+            found.append(signature(adata, **NN))
+    np.testing.assert_array_equal(*found)
 
 
 def fatal(block, folder, spared, block_info=None):

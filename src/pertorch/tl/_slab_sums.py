@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pertorch.data import Slab, as_matrix
+from pertorch.data._storage._base import csr_run
 from pertorch.exec import map_threads
 from pertorch.ops import mann_whitney
 from pertorch.tl._row_sums import sums_by_rows
@@ -92,7 +93,7 @@ class Beside:
         parts = [Sums(*torch.zeros(2, 0, cells.shape[1], dtype=torch.float64, device=self.device))]
         for controls, (first, stop) in zip(self.controls, itertools.pairwise(cuts), strict=True):
             if first < stop:
-                ours = cells[offsets[first] : offsets[stop]]
+                ours = csr_run(cells, slice(offsets[first], offsets[stop]))
                 parts.append(way(controls, ours, sizes[first:stop], self.device, ranks=self.ranks))
         sums = [torch.cat(of) for of in zip(*parts, strict=True)]
         return SlabSums(present.astype(np.int64), Sums(*(of.cpu() if self.travels else of for of in sums)))
