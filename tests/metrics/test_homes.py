@@ -249,6 +249,7 @@ def test_one_against_all_reads_each_band_once(values, obs, tmp_path, monkeypatch
     assert sorted(read) == [(start, start + 20) for start in range(0, 100, 20)]
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")  # anndata 0.12, of its own default
 @pytest.mark.parametrize("store", ["h5ad", "zarr"])
 def test_a_screen_opened_lazily(values, obs, tmp_path, store):
     pytest.importorskip("xarray")
