@@ -58,8 +58,10 @@ def dask(adata, folder, form=lambda chunk: chunk):
 def lazy(adata, folder):
     """Everything on disk, ``X`` as a Dask array."""
     pytest.importorskip("xarray")
-    pytest.importorskip("zarr")
-    adata.write_zarr(folder / "lazy.zarr")
+    store = pytest.importorskip("zarr")
+    group = store.open_group(folder / "lazy.zarr", mode="w", zarr_format=2)
+    ad.io.write_elem(group, "/", adata)
+    store.consolidate_metadata(group.store)
     return ad.experimental.read_lazy(folder / "lazy.zarr")
 
 
