@@ -29,6 +29,22 @@ def by_columns(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return mann_whitney.u_statistics(torch.from_numpy(columns.data), cuts, sizes).numpy()
 
 
+def beside(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The controls sorted, the others cut in two as a matrix in a file is: U adds up."""
+    theirs = [np.sort(column[column != 0]) for column in values[: offsets[1]].T]
+    starts = torch.from_numpy(np.cumsum([0, *map(len, theirs)]))
+    middle, total = (offsets[1] + len(values)) // 2, 0
+    for rows in (slice(offsets[1], middle), slice(middle, len(values))):
+        part, ends = sp.csc_array(values[rows]), np.clip(offsets[1:], rows.start, rows.stop) - rows.start
+        cuts = torch.from_numpy(mann_whitney.group_cuts(part.indices, part.indptr, ends))
+        sizes = torch.from_numpy(np.concatenate([offsets[1:2], np.diff(ends)]))
+        ours = torch.from_numpy(part.data)
+        total = (
+            total + mann_whitney.u_beside(torch.from_numpy(np.concatenate(theirs)), starts, ours, cuts, sizes).numpy()
+        )
+    return np.concatenate([by_columns(values, offsets)[:, :1], total], 1)
+
+
 def by_rows(module: str, device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     def find(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         order = np.random.default_rng(0).permutation(len(values))  # rows may come in any order
@@ -49,6 +65,7 @@ def by_rows(module: str, device: str = "cpu") -> Callable[[np.ndarray, np.ndarra
 
 PATHS = [
     pytest.param(by_columns, id="columns"),
+    pytest.param(beside, id="beside"),
     pytest.param(by_rows("_torch"), id="rows-torch"),
     pytest.param(by_rows("_torch", "cuda"), id="rows-torch-cuda", marks=pytest.mark.gpu),
     pytest.param(by_rows("_triton", "cuda"), id="rows-triton-cuda", marks=pytest.mark.gpu),

@@ -114,7 +114,7 @@ def _beside(parts: list[sp.csr_array], places: list[NDArray[np.int64]], **how: A
     """From the controls of all slabs, and which of them each split has."""
     every = sp.csr_array(sp.vstack(parts, format="csr"))
     every.eliminate_zeros()
-    return Beside([sp.csc_array(every if len(places) == 1 else every[of]) for of in places], **how)
+    return Beside.of([sp.csc_array(every if len(places) == 1 else every[of]) for of in places], **how)
 
 
 def _put(found: SlabSums, total: list[Sums], ends: NDArray[np.int64]) -> None:

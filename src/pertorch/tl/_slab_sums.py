@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import scipy.sparse as sp
@@ -62,7 +62,8 @@ class Beside:
     Attributes
     ----------
     controls
-        Those of each split at some genes.
+        Those of each split at some genes. For U on a CPU a gene's values are in ascending order, no more by row: see
+        :meth:`of`.
     ends
         The targets of split ``s`` are numbered ``ends[s]:ends[s + 1]``.
     genes
@@ -81,6 +82,15 @@ class Beside:
     device: torch.device
     ranks: bool
     travels: bool
+
+    @classmethod
+    def of(cls, controls: Sequence[sp.csc_array], device: torch.device, *, ranks: bool, **more: Any) -> Beside:
+        """Sorts the controls where that helps: in place, once for all slabs."""
+        if ranks and device.type == "cpu":
+            for columns in controls:
+                for start, stop in itertools.pairwise(columns.indptr.tolist()):
+                    columns.data[start:stop].sort()
+        return cls(controls, device=device, ranks=ranks, **more)
 
     def __call__(self, slab: Slab, targets: NDArray[np.int32]) -> SlabSums:
         """Of the cells that have the number of a target (−1: of none)."""
@@ -133,7 +143,7 @@ def _by_columns(
         values = mann_whitney.segment_sums(ours, cuts[genes]).T
         if ranks:
             first = starts[genes.start : genes.stop + 1]
-            return values, mann_whitney.u_beside(theirs, first, ours, cuts[genes], n)[:, 1:].T
+            return values, mann_whitney.u_beside(theirs, first, ours, cuts[genes], n).T
         return values, mann_whitney.segment_sums(ours, cuts[genes], squared=True).T
 
     n_genes = controls.shape[1]

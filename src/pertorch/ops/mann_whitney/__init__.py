@@ -45,20 +45,21 @@ def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
 
 
 def u_beside(controls: Tensor, starts: Tensor, values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
-    """As :func:`u_statistics`, with the controls' values in a tensor of their own; on the CPU.
+    """As :func:`u_statistics`, beside controls that are sorted already, however often that is asked; on the CPU.
 
     Parameters
     ----------
     controls, starts
-        The control's non-zero values, shape ``(c,)``; those of gene ``j`` are ``controls[starts[j]:starts[j + 1]]``.
+        The control's non-zero values, shape ``(c,)``; those of gene ``j`` are ``controls[starts[j]:starts[j + 1]]``,
+        ascending.
     values, cuts
-        Those of the other groups: gene ``j`` of group ``h`` is ``values[cuts[j, h - 1]:cuts[j, h]]``.
+        Those of the other groups: gene ``j`` of group ``h`` is ``values[cuts[j, h]:cuts[j, h + 1]]``.
     sizes
-        Cells in each group, the control first, shape ``(k,)``, int64.
+        Cells in each group, the control first, shape ``(1 + k,)``, int64.
 
     Returns
     -------
-    Shape ``(g, k)``, as there.
+    Shape ``(g, k)``, float64, exact: the control itself is left out.
     """
     return _numpy.u_beside(controls, starts, values, cuts, sizes)
 

@@ -22,11 +22,9 @@ def u_statistics(values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
 def u_beside(controls: Tensor, starts: Tensor, values: Tensor, cuts: Tensor, sizes: Tensor) -> Tensor:
     """See :func:`pertorch.ops.mann_whitney.u_beside`."""
     theirs, ours, first, bounds, n = (part.numpy() for part in (controls, values, starts, cuts, sizes))
-    out = np.empty((len(bounds), len(n)))
+    out = np.empty((len(bounds), len(n) - 1))
     for j, (at, of_gene) in enumerate(zip(bounds, out, strict=True)):
-        of_controls = theirs[first[j] : first[j + 1]]
-        places = np.concatenate([[0], at + (len(of_controls) - at[0])])
-        _one_gene(np.concatenate([of_controls, ours[at[0] : at[-1]]]), places, n, of_gene)
+        _gene_beside(theirs[first[j] : first[j + 1]], ours[at[0] : at[-1]], at - at[0], n, of_gene)
     return torch.from_numpy(out)
 
 
@@ -59,6 +57,22 @@ def _one_gene(x: NDArray[np.floating], at: NDArray[np.int64], sizes: NDArray[np.
     counts[order] = twice
     _segment_sums(counts, at, out)
     out += (sizes - np.diff(at)) * (2 * below[negative] + control_zeros)
+    out /= 2
+
+
+def _gene_beside(
+    controls: NDArray[np.floating], x: NDArray[np.floating], at: NDArray[np.int64], sizes: NDArray[np.int64], out: Array
+) -> None:
+    """As :func:`_one_gene`, beside sorted controls: each value finds its place among them, the small ones first."""
+    order = np.argsort(x)
+    ordered = x[order]
+    twice = controls.searchsorted(ordered) + controls.searchsorted(ordered, "right")
+    control_zeros = sizes[0] - len(controls)
+    twice[np.searchsorted(ordered, 0) :] += 2 * control_zeros
+    counts = np.empty(len(x))
+    counts[order] = twice
+    _segment_sums(counts, at, out)
+    out += (sizes[1:] - np.diff(at)) * (2 * controls.searchsorted(0) + control_zeros)
     out /= 2
 
 
