@@ -81,16 +81,17 @@ def read_expression(
     kept = _kept(adata, exclude)
     values = matrix.counts()
     kind = _kind(values, matrix.name)
+    chosen = values if kept.all() else values[:, kept]
     notes = [f"{matrix.name}: {values.shape[0]:,} cells × {values.shape[1]:,} genes, {_ABOUT[kind]}"]
     if exclude:
         notes.append(f"left out {int((~kept).sum()):,} genes that match {', '.join(exclude)}")
     if kind != "counts":
         if given is not None:
             raise ValueError(f"{matrix.name} is {kind}, so that totals from {total_counts!r} do not apply: {_COUNTS}")
-        return Expression(values[:, kept], kind, None, kept, tuple(notes))
+        return Expression(chosen, kind, None, kept, tuple(notes))
     totals = values.sum(1).astype(np.float64) if given is None else given
     notes.append(f"normalised to {COUNTS_PER_CELL:,.0f} counts a cell (total: {total_counts or 'summed'}), log1p")
-    return Expression(values[:, kept], kind, totals, kept, tuple(notes))
+    return Expression(chosen, kind, totals, kept, tuple(notes))
 
 
 def embed(
@@ -118,7 +119,9 @@ def embed(
 def log_normalise(counts: sp.csr_array, totals: NDArray[np.float64]) -> sp.csr_array:
     """``log1p(counts · 10,000 / total)`` in float64; a cell without counts stays zero."""
     scale = np.divide(COUNTS_PER_CELL, totals, out=np.zeros_like(totals), where=totals > 0)
-    data = np.log1p(counts.data * np.repeat(scale, np.diff(counts.indptr)))
+    data = np.repeat(scale, np.diff(counts.indptr))  # the one copy
+    data *= counts.data
+    np.log1p(data, out=data)
     return sp.csr_array((data, counts.indices, counts.indptr), shape=counts.shape)
 
 
@@ -139,13 +142,21 @@ def principal_components(values: sp.csr_array, n_comps: int) -> NDArray[np.float
         loadings = PCA(n_comps, svd_solver="arpack", random_state=0).fit(values.astype(np.float64)).components_.T
     largest = np.abs(loadings).argmax(0)
     loadings = loadings * np.sign(loadings[largest, np.arange(loadings.shape[1])])
-    return values @ loadings - values.mean(0) @ loadings
+    scores: NDArray[np.float64] = values @ loadings
+    scores -= _mean(values) @ loadings
+    return scores
+
+
+def _mean(values: sp.csr_array) -> NDArray[np.float64]:
+    """Of each gene; scipy's own copies the matrix twice."""
+    mean: NDArray[np.float64] = np.ones(values.shape[0]) @ values / values.shape[0]
+    return mean
 
 
 def _covariance(values: sp.csr_array) -> NDArray[np.float64]:
     """Genes × genes, float64, from dense slabs of centred cells: BLAS outruns a sparse product at these densities."""
     n_cells, n_genes = values.shape
-    mean = values.mean(0)
+    mean = _mean(values)
     out = np.zeros((n_genes, n_genes), order="F")
     step = max(1, SLAB_BYTES // (8 * n_genes))
     for start in range(0, n_cells, step):

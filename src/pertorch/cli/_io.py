@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,7 +78,11 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pertorch.") as parts:
         for name, writer in writers.items():
-            writer(Path(parts) / name)
+            try:
+                writer(Path(parts) / name)
+            except OSError as error:
+                why = error.strerror or error
+                raise CliError(f"{folder / name} cannot be written ({why}), and nothing is left there.") from error
         for name in writers:
             (Path(parts) / name).replace(folder / name)
 
@@ -86,10 +92,18 @@ def h5ad_writer(adata: AnnData) -> Callable[[Path], None]:
     import anndata
 
     def writer(path: Path) -> None:
+        _reserve(path, sys.getsizeof(adata))
         with anndata.settings.override(allow_write_nullable_strings=True):
             adata.write_h5ad(path)
 
     return writer
+
+
+def _reserve(path: Path, nbytes: int) -> None:
+    """Find out that the disk is full before HDF5 does, which crashes when it closes a file that it could not write."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, nbytes)
 
 
 def check_folder(path: str, option: str = "--out") -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from pertorch.cli._console import CliError
 from pertorch.cli._embedding import N_PCS, Expression, log_normalise, principal_components, read_expression
@@ -81,5 +82,7 @@ def prepare(
     space = principal_components(values, n_pcs or N_PCS) if key is None else adata.obsm[key]
     note(f"neighbours in {key}" if key else f"neighbours in {space.shape[1]} principal components, made here")
     kept = pd.DataFrame(index=adata.var_names[read.kept])
-    work = AnnData(values.astype(np.float32), obs=adata.obs.copy(), var=kept, obsm={"X_pca": space})
+    single = sp.csr_array((values.data.astype(np.float32), values.indices, values.indptr), shape=values.shape)
+    del values
+    work = AnnData(single, obs=adata.obs.copy(), var=kept, obsm={"X_pca": space})
     return Prepared(work, read, key)
