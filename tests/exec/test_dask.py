@@ -199,6 +199,22 @@ def test_each_task_is_told_when_it_is_done(client):
         assert sorted(done) == [*range(9)]
 
 
+def test_workers_stop_where_the_caller_does(client):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    slow = [dask.delayed(time.sleep)(0), *(dask.delayed(time.sleep)(0.5) for _ in range(20))]
+    with dask.config.set(scheduler=client), pytest.raises(KeyboardInterrupt) as kept:
+        compute_tasks(slow, stop)
+    time.sleep(1)  # of the ten seconds that all would take
+    assert not client.run_on_scheduler(_unfinished, names=[task.key for task in slow])
+    assert kept.traceback  # which holds what it was about
+
+
+def _unfinished(dask_scheduler, names):
+    return [name for name in names if name in dask_scheduler.tasks]
+
+
 def test_tasks_within_are_told_too(client):
     for scheduler in ("threads", client):
         leaves, done = [dask.delayed(str)(i) for i in range(20)], []

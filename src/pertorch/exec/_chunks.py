@@ -113,9 +113,13 @@ def compute_tasks(
     futures = client.compute([*tasks, *beside], optimize_graph=False)
     wanted, every = futures[: len(tasks)], as_completed(futures, loop=client.loop, raise_errors=False)
     del futures  # what is watched is held by those who need it
-    for future in every:
-        finished(future.key)
-    return list(client.gather(wanted))
+    try:
+        for future in every:
+            finished(future.key)
+        return list(client.gather(wanted))
+    except BaseException:  # a Ctrl-C too
+        client.cancel(wanted)  # else a traceback that is kept keeps the workers at it
+        raise
 
 
 def shared(values: Any) -> Any:
