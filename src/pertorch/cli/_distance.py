@@ -13,7 +13,7 @@ from pertorch.cli._formats import in_memory
 from pertorch.cli._io import check_output, h5ad_writer, opened, write
 from pertorch.cli._question import Question
 from pertorch.cli._table import format_table
-from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.data import DEFAULT_EMBEDDING
 from pertorch.metrics import get_metric
 from pertorch.tl import Distance
 

@@ -14,8 +14,7 @@ from pertorch.cli._io import check_output, opened, write
 from pertorch.cli._prepare import prepare
 from pertorch.cli._question import label_that_reads
 from pertorch.cli._table import format_table
-from pertorch.data import Groups
-from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.data import DEFAULT_EMBEDDING, Groups
 from pertorch.pl import power_curve
 from pertorch.tl import DistanceTest, Mixscape, distance_power, mixscape_power
 

@@ -11,8 +11,7 @@ import scipy.sparse as sp
 
 from pertorch.cli._console import CliError
 from pertorch.cli._embedding import N_PCS, Expression, log_normalise, principal_components, read_expression
-from pertorch.data import nearest
-from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.data import DEFAULT_EMBEDDING, nearest
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pertorch._settings import settings
 from pertorch.data._checks import EXACT, check_exact, check_finite, entries
 from pertorch.data._device_csr import DeviceCsr
-from pertorch.data._slots import embedding, expression
+from pertorch.data._slots import check_one_source, embedding, expression
 from pertorch.data._storage import (
     SLAB_BYTES,
     CsrArray,
@@ -334,8 +334,7 @@ def open_matrix(adata: AnnData, layer_key: str | None = None, obsm_key: str | No
     ValueError
         If both keys are given, or the values are not numbers.
     """
-    if layer_key is not None and obsm_key is not None:
-        raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
+    check_one_source(layer_key, obsm_key)
     if layer_key is not None:
         return as_matrix(*expression(adata, layer_key))
     if obsm_key is None:

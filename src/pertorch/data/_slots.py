@@ -43,6 +43,18 @@ def embedding(adata: AnnData, key: str) -> tuple[Any, str]:
     return _unread(adata, lambda one: one.obsm[key], all_columns=True), f"obsm[{key!r}]"
 
 
+def check_one_source(layer_key: str | None, obsm_key: str | None) -> None:
+    """Refuse two answers to the question where the cells' features are.
+
+    Raises
+    ------
+    ValueError
+        If both are given.
+    """
+    if layer_key is not None and obsm_key is not None:
+        raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
+
+
 def check_writable(adata: AnnData) -> None:
     """Refuse, before any work, an AnnData that could not take the result.
 

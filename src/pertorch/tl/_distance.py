@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pertorch.data import Cells, Groups, Pairs, onesided_frame, open_matrix, pairwise_frame
+from pertorch.data import Cells, Groups, Pairs, check_one_source, onesided_frame, open_matrix, pairwise_frame
 from pertorch.exec import progress_bar, resolve_devices
 from pertorch.metrics import Metric, get_metric
 from pertorch.tl import _contrasts
@@ -80,10 +80,7 @@ class Distance:
         options = positional(args, options)
         self.metric = metric
         self.layer_key, self.obsm_key = options.pop("layer_key", None), options.pop("obsm_key", None)
-        if self.layer_key is not None and self.obsm_key is not None:
-            raise ValueError(
-                f"layer_key={self.layer_key!r} and obsm_key={self.obsm_key!r} exclude each other: give one of them."
-            )
+        check_one_source(self.layer_key, self.obsm_key)
         self._options = options
         self._metric = get_metric(metric, **options)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertorch._settings import seed_or_default
-from pertorch.data import Cells, Groups, Pairs, open_matrix
+from pertorch.data import Cells, Groups, Pairs, check_one_source, open_matrix
 from pertorch.data._frames import labels
 from pertorch.exec import map_devices, progress_bar, resolve_devices
 from pertorch.metrics import KernelMetric, Metric, get_metric, kernel_nulls
@@ -74,8 +74,7 @@ class DistanceTest:
         **options: Any,
     ) -> None:
         padj_threshold = padj_threshold if alpha is None else alpha
-        if layer_key is not None and obsm_key is not None:
-            raise ValueError(f"layer_key={layer_key!r} and obsm_key={obsm_key!r} exclude each other: give one of them.")
+        check_one_source(layer_key, obsm_key)
         if not 0 < padj_threshold < 1:
             raise ValueError(f"padj_threshold={padj_threshold} must lie between 0 and 1.")
         adjust(np.array([0.5]), correction)

@@ -14,8 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from pertorch.data import Matrix, as_matrix, check_writable, nearest, open_matrix
-from pertorch.data._matrix import DEFAULT_EMBEDDING
+from pertorch.data import DEFAULT_EMBEDDING, Matrix, as_matrix, check_writable, nearest, open_matrix
 from pertorch.exec import memory_budget, resolve_devices
 from pertorch.ops.neighbors import check_backend, nearest_neighbors
 from pertorch.solvers.pca import PCA, principal_components

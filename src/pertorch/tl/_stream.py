@@ -14,8 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pertorch.data import Matrix, Slab
-from pertorch.data._matrix import densify
+from pertorch.data import Matrix, Slab, densify
 from pertorch.data._tasks import chunk_sizes, slab_tasks
 from pertorch.exec import compute_tasks, map_threads, memory_budget, task, track, upload
 from pertorch.ops.segment import batches
