@@ -35,7 +35,8 @@ try:
         test(backed, "g", contrast="a") if sys.argv[2] == "test" else Distance("t_test", "X").pairwise(backed, "g")
 except KeyboardInterrupt:
     pass
-print([t.name for t in threading.enumerate() if t.name.startswith("pertorch")], list(backed.obs))
+# Threads that compute, pertorch_0 and so on, are kept for the next call; those of a call must be gone.
+print([t.name for t in threading.enumerate() if t.name.startswith("pertorch-")], list(backed.obs))
 """
 FULL = r"pertorch: o\S* cannot be written \(File too large\), and nothing is left there\.\n"
 TO_CONTROL = ["--groupby", "gene_target", "--control", "NT"]
