@@ -59,7 +59,7 @@ def create(
     splits = [split_by] if isinstance(split_by, str) else list(split_by or [])
     if groupby in splits:
         raise ValueError(f"split_by={split_by!r} names the groupby column {groupby!r}: split by other columns.")
-    observed = _observed(adata, [groupby, *splits])
+    observed = _observed(adata, [known, *(Groups.from_obs(adata, column) for column in splits)])
     targets = observed[observed[groupby].isin(wanted)]
     parts = []
     for reference in baselines:
@@ -143,11 +143,10 @@ def _columns(contrasts: pd.DataFrame) -> list[str]:
     return [column for column in contrasts.columns if column != "reference" and column not in METRICS]
 
 
-def _observed(adata: AnnData, columns: list[str]) -> pd.DataFrame:
+def _observed(adata: AnnData, levels: list[Groups]) -> pd.DataFrame:
     """Each combination of labels that has cells, once."""
-    levels = [Groups.from_obs(adata, column) for column in columns]
-    cells = np.flatnonzero(~pd.Series(_combined(levels, [column.codes for column in levels])).duplicated())
-    return pd.DataFrame({column: obs_column(adata, column).iloc[cells].to_numpy() for column in columns}).dropna()
+    cells = np.flatnonzero(~pd.Series(_combined(levels, [of.codes for of in levels])).duplicated())
+    return pd.DataFrame({of.column: obs_column(adata, of.column).iloc[cells].to_numpy() for of in levels}).dropna()
 
 
 def _combined(levels: list[Groups], codes: Sequence[ArrayLike]) -> NDArray[np.int64]:
